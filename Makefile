@@ -1,0 +1,35 @@
+# make demo, make test: each sets up everything it needs in .venv (once), then runs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRAS := lucene,cpu,demo,dev
+READY  := $(VENV)/ready
+
+.PHONY: demo test lint format setup clean
+demo: $(READY)
+	$(BIN)/gradir demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy gradir
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(READY)
+
+# The pinned packages of constraints.txt; torch first, so that nothing else draws in another build of it.
+$(READY): pyproject.toml constraints.txt tools/install-torch
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradir needs Python 3.11 or later; name one: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	tools/install-torch $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
