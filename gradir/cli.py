@@ -20,7 +20,7 @@ COMMANDS = {
     "search": ("gradir.search.__main__", "topics and an index to a TREC run"),
     "fuse": ("gradir.fuse", "several runs to one"),
     "evaluate": ("gradir.evaluate.__main__", "runs and qrels to measures"),
-    "pyserini": ("gradir.pyserini", "any unmodified Pyserini command with the JVM prepared"),
+    "pyserini": ("gradir.run_pyserini", "any unmodified Pyserini command with the JVM prepared"),
 }
 
 

@@ -150,4 +150,3 @@ def _value_options(hint: Any, default: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is list:
         return _value_options(typing.get_args(hint)[0], None) | {"nargs": "+"}
     return {"type": hint, "metavar": {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")}
-

@@ -1,0 +1,83 @@
+"""Corpora: BEIR and Pyserini JSONL, MS MARCO TSV, folders of them, `ir_datasets:NAME`; always as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gradir.data import named
+from gradir.data.ids import Duplicates, check_id
+from gradir.data.jsonl import read_objects, text_field, write_objects
+from gradir.data.records import Document
+from gradir.data.text import Lines, suffix
+from gradir.errors import InputError
+
+_ENDINGS = (".jsonl", ".json", ".tsv")
+_ID = ("_id", "id", "docid")
+
+
+def corpus_files(corpus: str | Path) -> list[Path]:
+    """The files of a corpus, in reading order.
+
+    Args:
+        corpus: A BEIR folder (its `corpus.jsonl`), a folder of JSONL or TSV files (in name order), or one such file.
+    """
+    path = Path(corpus)
+    if not path.is_dir():
+        return [path]
+    for name in ("corpus.jsonl", "corpus.jsonl.gz", "corpus.jsonl.zst"):
+        if (path / name).exists():
+            return [path / name]
+    files = sorted(file for file in path.iterdir() if file.is_file() and suffix(file) in _ENDINGS)
+    files = [file for file in files if file.name not in ("manifest.json", "queries.jsonl")]
+    if not files:
+        raise InputError(path, "holds no corpus", "Expected corpus.jsonl, or files ending in .jsonl, .json or .tsv")
+    return files
+
+
+def read_corpus(corpus: str | Path) -> Iterator[Document]:
+    """Documents in file order, streamed; eight bytes each are kept to find duplicate ids.
+
+    Reads BEIR JSONL (`_id, title, text`), Pyserini JSONL (`id, contents`), MS MARCO TSV (`docid<TAB>text` or
+    `docid<TAB>title<TAB>text`), each also as gzip or zstd, folders of these, and `ir_datasets:NAME`. A document with
+    empty text is kept.
+
+    Raises:
+        InputError: Malformed line, missing or duplicate id, white space in an id, not UTF-8, no documents at all.
+    """
+    if named.is_ir_datasets(corpus):
+        yield from named.ir_datasets_corpus(str(corpus))
+        return
+    seen, count = Duplicates("document id"), 0
+    for path in corpus_files(corpus):
+        documents = _read_tsv(path) if suffix(path) == ".tsv" else _read_jsonl(path)
+        for line, document in documents:
+            check_id(path, line, document.docid, "document id")
+            seen.add(path, line, document.docid)
+            count += 1
+            yield document
+    seen.finish()
+    if not count:
+        raise InputError(corpus, "holds no documents", "Is it the right file?")
+
+
+def write_corpus(path: str | Path, documents: Iterable[Document]) -> int:
+    """Write BEIR JSONL (`_id, title, text`); returns the number of documents."""
+    return write_objects(path, ({"_id": d.docid, "title": d.title, "text": d.text} for d in documents))
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Document]]:
+    for line, value in read_objects(path):
+        docid = text_field(path, line, value, _ID)
+        text = text_field(path, line, value, ("text", "contents"))
+        title = text_field(path, line, value, ("title",), default="")
+        yield line, Document(docid, text, title)
+
+
+def _read_tsv(path: Path) -> Iterator[tuple[int, Document]]:
+    lines = Lines(path)
+    for text in lines:
+        columns = text.split("\t")
+        if len(columns) not in (2, 3):
+            raise lines.fail(f"{len(columns)} columns", "Expected docid<TAB>text or docid<TAB>title<TAB>text")
+        yield lines.number, Document(columns[0], columns[-1], columns[1] if len(columns) == 3 else "")
