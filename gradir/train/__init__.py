@@ -1,0 +1,5 @@
+"""Making encoders."""
+
+from gradir.train.init_splade import run as init_splade
+
+__all__ = ["init_splade"]
