@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,10 @@ from gradir.models.folder import EncoderFolder, open_folder
 
 # Padded tokens of a batch: small enough for a processor's cache, large enough to fill a GPU.
 _BUDGET = {"cpu": 4096, "mps": 16384, "cuda": 65536}
+
+_DESCRIBED: tuple[str, ...] = ("kind", "pooling", "normalize", "query_prefix", "passage_prefix")
+_DESCRIBED += ("max_query_length", "max_passage_length", "tokenizer_sha256", "weights_sha256")
+_DESCRIBED_SPLADE = ("impact_scale", "special_tokens", "top_k_query", "top_k_passage")
 
 
 class Encoder:
@@ -70,12 +74,21 @@ class Encoder:
             terms[i] = term
         return terms
 
-    def encode(self, texts: Sequence[str], side: Side = "passage") -> Vectors:
+    def description(self) -> dict[str, Any]:
+        """What decides the vectors: kept with every vector shard and index, and compared at search time."""
+        names = _DESCRIBED + (_DESCRIBED_SPLADE if self.config.kind == "splade" else ())
+        described = {name: getattr(self.config, name) for name in names}
+        return described | {"dtype": str(self.dtype).removeprefix("torch."), "batch_tokens": self.batch_tokens}
+
+    def encode(
+        self, texts: Sequence[str], side: Side = "passage", progress: Callable[[int], object] | None = None
+    ) -> Vectors:
         """Vectors of the texts, in their order.
 
         Args:
             texts: N texts; an empty one becomes an empty sparse vector, or the dense vector of the empty text.
             side: Which prefix, length and top-k apply.
+            progress: Called with the number of texts done, after each batch.
 
         Returns:
             float32 [N, D], or N sparse vectors of impacts.
@@ -90,7 +103,11 @@ class Encoder:
         )["input_ids"]
         self.tokens += sum(map(len, ids))
         batches = list(token_batches([len(row) for row in ids], self.batch_tokens))
-        parts = [self._forward([ids[i] for i in batch], side) for batch in batches]
+        parts = []
+        for batch in batches:
+            parts.append(self._forward([ids[i] for i in batch], side))
+            if progress:
+                progress(len(batch))
         order = np.argsort(np.concatenate(batches), kind="stable")  # back to the order of the texts
         if isinstance(parts[0], SparseVectors):
             vectors = concatenate_sparse([part for part in parts if isinstance(part, SparseVectors)]).take(order)

@@ -1,0 +1,92 @@
+"""A Lucene `IndexWriter` fed in-process: documents of one text each, in the fields that Pyserini expects.
+
+Crossing from Python to Java costs more than indexing does, so one `Document` and its fields are made once and refilled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from gradir import jvm
+
+
+class LuceneWriter(AbstractContextManager["LuceneWriter"]):
+    """Writes a new index; the block's end commits it, an error in the block leaves no commit.
+
+    Every document has what Pyserini needs: `id`, stored, searchable and as doc values (its tie-break), and `contents`.
+
+    Args:
+        folder: An empty folder.
+        analyzer: Lucene analyzer of `contents`.
+        similarity: Lucene similarity that decides the norms.
+        term_frequencies_only: Index `contents` without positions, as custom term frequencies require.
+        buffer_mib: Memory for postings before they are written, MiB.
+    """
+
+    def __init__(
+        self, folder: Path, analyzer: Any, similarity: Any, term_frequencies_only: bool, buffer_mib: float = 512
+    ):
+        jvm.ensure()
+        from jnius import autoclass
+
+        self._bytes_ref = autoclass("org.apache.lucene.util.BytesRef")
+        config = autoclass("org.apache.lucene.index.IndexWriterConfig")(analyzer)
+        config.setSimilarity(similarity)
+        config.setRAMBufferSizeMB(buffer_mib)
+        config.setUseCompoundFile(False)
+        path = autoclass("java.nio.file.Paths").get(str(folder))
+        self._writer = autoclass("org.apache.lucene.index.IndexWriter")(
+            autoclass("org.apache.lucene.store.FSDirectory").open(path), config
+        )
+        self._make_document(term_frequencies_only)
+
+    def _make_document(self, term_frequencies_only: bool) -> None:
+        from jnius import autoclass, cast
+
+        java_string = autoclass("java.lang.String")
+        options = autoclass("org.apache.lucene.index.IndexOptions")
+        store = autoclass("org.apache.lucene.document.Field$Store")
+        field_type = autoclass("org.apache.lucene.document.FieldType")()
+        field_type.setIndexOptions(
+            options.DOCS_AND_FREQS if term_frequencies_only else options.DOCS_AND_FREQS_AND_POSITIONS
+        )
+        field_type.setTokenized(True)
+        field_type.freeze()
+        self._id = autoclass("org.apache.lucene.document.StringField")("id", "", store.YES)
+        self._id_values = autoclass("org.apache.lucene.document.BinaryDocValuesField")("id", self._bytes_ref(b""))
+        self._contents = autoclass("org.apache.lucene.document.Field")(
+            "contents",
+            cast("java.lang.CharSequence", java_string("")),  # pyjnius finds the constructor by these types
+            cast("org.apache.lucene.index.IndexableFieldType", field_type),
+        )
+        self._document = autoclass("org.apache.lucene.document.Document")()
+        for field in (self._id, self._id_values, self._contents):
+            self._document.add(field)
+
+    def add(self, documents: Iterable[tuple[str, str]]) -> None:
+        """Add documents, (docid, contents)."""
+        set_id, set_values, set_contents = (
+            self._id.setStringValue,
+            self._id_values.setBytesValue,
+            self._contents.setStringValue,
+        )
+        add, document, bytes_ref = self._writer.addDocument, self._document, self._bytes_ref
+        for docid, contents in documents:
+            set_id(docid)
+            set_values(bytes_ref(docid.encode("utf-8")))
+            set_contents(contents)
+            add(document)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._writer.rollback()
+            return
+        self._writer.forceMerge(1)  # one segment: fastest to search, and equal for equal input
+        self._writer.commit()
+        self._writer.close()

@@ -1,0 +1,85 @@
+"""`gradir index`: one of the index types, counted, with a manifest that search checks its encoder against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from gradir.command import Outcome
+from gradir.errors import GradirError
+
+Type = Literal["impact", "flat", "hnsw", "bm25"]
+
+
+def run(
+    input: Path,
+    output: Path,
+    type: Type,
+    m: int = 32,
+    ef_construction: int = 200,
+    ef_search: int = 1000,
+    overwrite: bool = False,
+) -> Outcome:
+    """Write an index that Pyserini searches, from vector shards (or, for BM25, from a corpus).
+
+    An index appears whole or not at all; an interrupted one is started over.
+
+    Args:
+        input: Vector shards written by gradir encode; for bm25 a BEIR folder or corpus file.
+        output: Folder for the index.
+        type: impact (Lucene, from SPLADE vectors), flat or hnsw (FAISS, from dense vectors), bm25 (Lucene, from text).
+        m: hnsw: neighbours of a vector.
+        ef_construction: hnsw: candidates looked at for a vector that is added.
+        ef_search: hnsw: candidates looked at for a query, stored in the index; no search returns more hits.
+        overwrite: Start afresh where the output exists.
+    """
+    from gradir.data.atomic import new_folder
+    from gradir.data.manifest import Job
+    from gradir.data.vectors import VectorShards
+
+    config: dict[str, Any] = {"type": type}
+    total = None
+    if type != "bm25":
+        shards = VectorShards(input)
+        _check_kind(shards, type)
+        total, config["encoder"] = len(shards), shards.metadata
+    if type == "hnsw":
+        config |= {"m": m, "ef_construction": ef_construction, "ef_search": ef_search}
+    source = input / "corpus.jsonl" if type == "bm25" and (input / "corpus.jsonl").exists() else input
+    job = Job(output, "gradir index", config, [source], overwrite)
+    given = "" if type == "bm25" else " --encoder ENCODER"
+    then = f"gradir search --index {output} --topics TOPICS{given} --output RUN"
+    if job.finished:
+        return Outcome(output, f"{output} is finished already; nothing to do", then)
+    with new_folder(output, replace=True) as folder:
+        counts = _write(type, input, folder, total, config)
+    size = sum(file.stat().st_size for file in output.iterdir())
+    job.finish(counts, {"documents_per_second": round(counts["documents"] / job.seconds(), 1), "bytes": size})
+    described = f"{counts['documents']} documents, {size / 2**20:.1f} MiB, {job.seconds():.1f} s"
+    return Outcome(output, f"{output}: {type} index, {described}", then)
+
+
+def _check_kind(shards: Any, type: Type) -> None:
+    if (shards.kind == "splade") != (type == "impact"):
+        fits = "impact" if shards.kind == "splade" else "flat or hnsw"
+        raise GradirError(f"{shards.folder} holds {shards.kind} vectors, which --type {type} cannot index. Use {fits}.")
+
+
+def _write(type: Type, input: Path, folder: Path, total: int | None, config: dict[str, Any]) -> dict[str, Any]:
+    from tqdm import tqdm
+
+    from gradir.data.vectors import VectorShards
+
+    with tqdm(total=total, desc=f"index ({type})", unit=" docs", smoothing=0.05) as bar:
+        if type == "bm25":
+            from gradir.index import bm25
+
+            return bm25.write(input, folder, bar.update)
+        if type == "impact":
+            from gradir.index import impact
+
+            return impact.write(VectorShards(input), folder, bar.update)
+        from gradir.index import faiss_index
+
+        graph = {name: config.get(name, 0) for name in ("m", "ef_construction", "ef_search")}
+        return faiss_index.write(VectorShards(input), folder, bar.update, hnsw=type == "hnsw", **graph)
