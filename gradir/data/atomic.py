@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from gradir.errors import InputError
+
 _MARK = ".partial-"
+_TEMPORARY = re.compile(rf"\..+{re.escape(_MARK)}(\d+)")  # what `_temporary` makes, and nobody else
 
 
 def _temporary(path: Path) -> Path:
@@ -28,11 +32,26 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            path.parent, f"cannot be made a folder ({error.strerror})", "Choose another --output"
+        ) from None
+
+
 @contextmanager
 def new_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, for a writer that wants a name; renamed to `path` if the block ends well."""
+    """A temporary path beside `path`, for a writer that wants a name; renamed to `path` if the block ends well.
+
+    Raises:
+        InputError: `path` is a folder, or its parent cannot be one; before any work is done.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(path, "is a directory, a file is to be written there", "Name a file inside it")
+    _make_parent(path)
     temporary = _temporary(path)
     try:
         yield temporary
@@ -45,7 +64,14 @@ def new_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_text(path: str | Path) -> Iterator[IO[str]]:
-    """An UTF-8 text file that appears at `path` if the block ends well. Lines end in `\\n` on every system."""
+    """An UTF-8 text file that appears at `path` if the block ends well. Lines end in `\\n` on every system.
+
+    Raises:
+        InputError: `path` asks for compression, which the readers undo but no writer does.
+    """
+    if Path(path).suffix in (".gz", ".zst"):
+        problem = f"is written without compression, its name must not end in {Path(path).suffix}"
+        raise InputError(path, problem, f"Write {Path(path).stem} and compress it afterwards")
     with new_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         yield stream
 
@@ -55,18 +81,24 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to `path` if the block ends well and removed otherwise.
 
     Args:
-        path: Must not exist, unless `replace`.
+        path: Must not exist or be an empty folder, unless `replace`.
         replace: Remove what stands at `path` just before renaming.
+
+    Raises:
+        InputError: `path` exists; before any work is done.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not replace and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(path, "exists already", "Choose another --output, or give --overwrite")
+    _make_parent(path)
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
-            _sync(file)
+        for file in [*temporary.rglob("*"), temporary]:
+            if not file.is_symlink():
+                _sync(file)
         if replace and path.exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         os.replace(temporary, path)
@@ -75,7 +107,33 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_partial(folder: str | Path) -> None:
-    """Remove what a killed process left under temporary names directly inside `folder`."""
+def is_partial(path: Path) -> bool:
+    """Whether this is the temporary name of something being written, or left by a killed process."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def remove_partial(folder: str | Path, name: str = "") -> None:
+    """Remove what killed processes left under temporary names directly inside `folder`.
+
+    What a process that still runs is writing stays, unless it is this one: call it before writing.
+
+    Args:
+        folder: Where to look.
+        name: Only what was to become this file or folder.
+    """
     for left in Path(folder).glob(f".*{_MARK}*"):
-        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        process = _TEMPORARY.fullmatch(left.name)
+        if not process or (name and left.name != f".{name}{_MARK}{process[1]}"):
+            continue
+        if int(process[1]) == os.getpid() or not _runs(int(process[1])):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -14,6 +14,7 @@ from gradir.errors import InputError
 
 _ENDINGS = (".jsonl", ".json", ".tsv")
 _ID = ("_id", "id", "docid")
+_NO_DOCUMENTS = ("queries", "topics", "qrels", "manifest")  # first words of files that lie beside documents
 
 
 def corpus_files(corpus: str | Path) -> list[Path]:
@@ -28,11 +29,15 @@ def corpus_files(corpus: str | Path) -> list[Path]:
     for name in ("corpus.jsonl", "corpus.jsonl.gz", "corpus.jsonl.zst"):
         if (path / name).exists():
             return [path / name]
-    files = sorted(file for file in path.iterdir() if file.is_file() and suffix(file) in _ENDINGS)
-    files = [file for file in files if file.name not in ("manifest.json", "queries.jsonl")]
+    files = sorted(file for file in path.iterdir() if file.is_file() and _holds_documents(file))
     if not files:
         raise InputError(path, "holds no corpus", "Expected corpus.jsonl, or files ending in .jsonl, .json or .tsv")
     return files
+
+
+def _holds_documents(file: Path) -> bool:
+    beside = file.name.split(".")[0] in _NO_DOCUMENTS or file.name.endswith(".manifest.json")
+    return suffix(file) in _ENDINGS and not beside and not file.name.startswith(".")
 
 
 def read_corpus(corpus: str | Path) -> Iterator[Document]:
@@ -45,25 +50,40 @@ def read_corpus(corpus: str | Path) -> Iterator[Document]:
     Raises:
         InputError: Malformed line, missing or duplicate id, white space in an id, not UTF-8, no documents at all.
     """
-    if named.is_ir_datasets(corpus):
-        yield from named.ir_datasets_corpus(str(corpus))
-        return
     seen, count = Duplicates("document id"), 0
-    for path in corpus_files(corpus):
-        documents = _read_tsv(path) if suffix(path) == ".tsv" else _read_jsonl(path)
-        for line, document in documents:
-            check_id(path, line, document.docid, "document id")
-            seen.add(path, line, document.docid)
-            count += 1
-            yield document
+    for path, line, document in _read(corpus):
+        check_id(path, line, document.docid, "document id")
+        seen.add(path, line, document.docid)
+        count += 1
+        yield document
     seen.finish()
     if not count:
         raise InputError(corpus, "holds no documents", "Is it the right file?")
 
 
 def write_corpus(path: str | Path, documents: Iterable[Document]) -> int:
-    """Write BEIR JSONL (`_id, title, text`); returns the number of documents."""
-    return write_objects(path, ({"_id": d.docid, "title": d.title, "text": d.text} for d in documents))
+    """Write BEIR JSONL (`_id, title, text`); returns the number of documents.
+
+    Raises:
+        InputError: An id is empty or holds white space; nothing is written then.
+    """
+    return write_objects(
+        path,
+        (
+            {"_id": check_id(path, line, d.docid, "document id"), "title": d.title, "text": d.text}
+            for line, d in enumerate(documents, 1)
+        ),
+    )
+
+
+def _read(corpus: str | Path) -> Iterator[tuple[str | Path, int, Document]]:
+    if named.is_ir_datasets(corpus):
+        for number, document in enumerate(named.ir_datasets_corpus(str(corpus)), 1):
+            yield str(corpus), number, document
+        return
+    for path in corpus_files(corpus):
+        for line, document in _read_tsv(path) if suffix(path) == ".tsv" else _read_jsonl(path):
+            yield path, line, document
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, Document]]:
@@ -77,7 +97,10 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, Document]]:
 def _read_tsv(path: Path) -> Iterator[tuple[int, Document]]:
     lines = Lines(path)
     for text in lines:
+        if not text:
+            continue
         columns = text.split("\t")
         if len(columns) not in (2, 3):
-            raise lines.fail(f"{len(columns)} columns", "Expected docid<TAB>text or docid<TAB>title<TAB>text")
+            problem = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
+            raise lines.fail(problem, "Expected docid<TAB>text or docid<TAB>title<TAB>text")
         yield lines.number, Document(columns[0], columns[-1], columns[1] if len(columns) == 3 else "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gradir.data.jsonl import FORMAT, check_format, read_objects, text_field, wr
 from gradir.data.records import GradedDoc, GradedList
 from gradir.errors import InputError, nearest
 
+_KEYS = ("format", "qid", "query", "docs")
 _DOC_KEYS = ("docid", "grade", "score", "source", "text")
 
 
@@ -20,44 +22,70 @@ def read_lists(path: str | Path) -> Iterator[GradedList]:
 
     Raises:
         InputError: A malformed line, an unknown key, a document twice in a list, a grade that is no integer, a score that is
-            no finite number, a duplicate query id, a newer format.
+            no finite number, a duplicate query id, a newer format, no lists at all.
     """
-    seen = Duplicates("query id")
+    seen, count = Duplicates("query id"), 0
     for line, value in read_objects(path):
         check_format(path, value, line)
-        qid = check_id(path, line, text_field(path, line, value, ("qid",)), "query id")
-        seen.add(path, line, qid)
-        entries = value.get("docs")
-        if not isinstance(entries, list):
-            raise InputError(path, "no list `docs`", "", line)
-        docs = tuple(_doc(path, line, entry) for entry in entries)
-        if len({doc.docid for doc in docs}) < len(docs):
-            raise InputError(path, f"a document stands twice in the list of {qid}", "Keep its highest grade", line)
-        yield GradedList(qid, text_field(path, line, value, ("query",)), docs)
+        graded = _parse(path, line, value)
+        seen.add(path, line, graded.qid)
+        count += 1
+        yield graded
     seen.finish()
+    if not count:
+        raise InputError(path, "holds no graded lists", "Is it the right file?")
 
 
 def write_lists(path: str | Path, lists: Iterable[GradedList]) -> int:
-    """Write graded lists; returns their number."""
-    return write_objects(
-        path,
-        (
-            {"format": FORMAT, "qid": one.qid, "query": one.query, "docs": [doc.as_dict() for doc in one.docs]}
-            for one in lists
-        ),
-    )
+    """Write graded lists; returns their number.
+
+    Raises:
+        InputError: What `read_lists` would refuse; nothing is written then.
+    """
+    return write_objects(path, (_as_object(path, line, one) for line, one in enumerate(lists, 1)))
+
+
+def _as_object(path: str | Path, line: int, one: GradedList) -> dict[str, Any]:
+    docs = [doc.as_dict() for doc in one.docs]
+    for doc in docs:  # NumPy's numbers to Python's, which JSON needs; 1.5 is no grade
+        doc["grade"] = operator.index(doc["grade"])
+        if "score" in doc:
+            doc["score"] = float(doc["score"])
+    value = {"format": FORMAT, "qid": one.qid, "query": one.query, "docs": docs}
+    _parse(path, line, value)
+    return value
+
+
+def _parse(path: str | Path, line: int, value: dict[str, Any]) -> GradedList:
+    _check_keys(path, line, value, _KEYS, "a list")
+    qid = check_id(path, line, text_field(path, line, value, ("qid",)), "query id")
+    entries = value.get("docs")
+    if not isinstance(entries, list):
+        raise InputError(path, "no list `docs`", 'Expected "docs": [{"docid": …, "grade": …, "source": …}, …]', line)
+    docs = tuple(_doc(path, line, entry) for entry in entries)
+    if len({doc.docid for doc in docs}) < len(docs):
+        raise InputError(path, f"a document stands twice in the list of {qid}", "Keep its highest grade", line)
+    return GradedList(qid, text_field(path, line, value, ("query",)), docs)
 
 
 def _doc(path: str | Path, line: int, entry: Any) -> GradedDoc:
     if not isinstance(entry, dict):
-        raise InputError(path, "an entry of `docs` is not an object", "", line)
-    for key in entry:
-        if key not in _DOC_KEYS:
-            raise InputError(path, f"unknown key `{key}` in `docs`{nearest(key, _DOC_KEYS)}", "", line)
+        raise InputError(path, "an entry of `docs` is not an object", 'Expected {"docid": …, "grade": …}', line)
+    _check_keys(path, line, entry, _DOC_KEYS, "`docs`")
     grade, score = entry.get("grade"), entry.get("score")
     if not isinstance(grade, int) or isinstance(grade, bool):
         raise InputError(path, f"grade {grade!r} is not an integer", "Grades are 0, 1, 2, 3", line)
-    if score is not None and not (isinstance(score, (int, float)) and math.isfinite(score)):
+    number = isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
+    if score is not None and not number:
         raise InputError(path, f"score {score!r} is not a finite number", "Leave it out where there is none", line)
     docid = check_id(path, line, text_field(path, line, entry, ("docid",)), "document id")
-    return GradedDoc(docid, grade, text_field(path, line, entry, ("source",)), score, entry.get("text"))
+    text = None if entry.get("text") is None else text_field(path, line, entry, ("text",))
+    return GradedDoc(docid, grade, text_field(path, line, entry, ("source",)), score, text)
+
+
+def _check_keys(path: str | Path, line: int, value: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in value:
+        if key not in known:
+            raise InputError(
+                path, f"unknown key `{key}` in {where}{nearest(key, known)}", f"Known: {', '.join(known)}", line
+            )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gradir import __version__
-from gradir.data.atomic import new_text, remove_partial
+from gradir.data.atomic import is_partial, new_text, remove_partial
 from gradir.data.jsonl import FORMAT, check_format
 from gradir.errors import GradirError, InputError
 
@@ -40,7 +40,11 @@ _OWN = ("manifest.json", "manifest.partial.json")
 def manifest_path(output: str | Path) -> Path:
     """Where the manifest of an artefact stands."""
     output = Path(output)
-    return output.with_name(output.name + ".manifest.json") if output.is_file() else output / "manifest.json"
+    return _beside(output) if output.is_file() else output / "manifest.json"
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(output.name + ".manifest.json")
 
 
 def read_manifest(output: str | Path) -> dict[str, Any]:
@@ -50,30 +54,63 @@ def read_manifest(output: str | Path) -> dict[str, Any]:
         InputError: There is none, or it is damaged or of a newer gradir.
     """
     path = manifest_path(output)
+    if not path.exists():
+        raise InputError(output, "has no manifest.json", "Was it made by gradir, and finished?")
+    return _load(path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A manifest, finished or not, of the form that `differences` needs."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(output, "has no manifest.json", "Was it made by gradir, and finished?") from None
+        value = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
         raise InputError(path, f"not JSON ({error.msg})", "Make the artefact again", error.lineno) from None
+    except UnicodeDecodeError:
+        raise InputError(path, "not UTF-8", "Make the artefact again") from None
+    if not isinstance(value, dict):
+        raise InputError(path, "not a JSON object", "Make the artefact again")
     check_format(path, value)
-    return dict(value)
+    inputs = value.get("inputs")
+    sound = isinstance(value.get("config"), dict) and isinstance(value.get("command"), str)
+    if not sound or not isinstance(inputs, list) or not all(isinstance(one, dict) and "path" in one for one in inputs):
+        raise InputError(path, "is not a manifest of gradir (command, config, inputs)", "Choose another --output")
+    return value
 
 
 def fingerprint(path: str | Path) -> dict[str, Any]:
-    """`{path, bytes, sha256}` of a file, or of all files of a folder but its manifest."""
+    """`{path, bytes, sha256}` of a file, or of all files of a folder but manifests and what is being written.
+
+    A file's digest is what `sha256sum` says; a folder's is over the names and digests of its files.
+
+    Raises:
+        InputError: There is nothing at `path`.
+    """
     path = Path(path)
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    if path.is_file():
+        return {"path": str(path), "bytes": path.stat().st_size, "sha256": _sha256(path).hex()}
+    if not path.exists():
+        raise InputError(path, "no such file", "Check the path")
     digest, size = hashlib.sha256(), 0
-    for file in files:
-        if path.is_dir():
-            if file.name in _OWN:
-                continue
-            digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in _files(path):
+        digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+        digest.update(_sha256(file))
         size += file.stat().st_size
     return {"path": str(path), "bytes": size, "sha256": digest.hexdigest()}
+
+
+def _sha256(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of an artefact in a fixed order, without manifests, which hold times, and temporary files."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return [file for file in files if not _is_manifest(file) and not is_partial(file)]
+
+
+def _is_manifest(file: Path) -> bool:
+    return file.name in _OWN or file.name.endswith(".manifest.json")
 
 
 def versions() -> dict[str, str]:
@@ -95,7 +132,7 @@ class Job:
         command: The command that makes it, without its values (`gradir encode`).
         config: What decides the result besides the inputs; JSON values.
         inputs: Files and folders read. What is no path (a hub name) is recorded by name.
-        overwrite: Start afresh, removing what stands at `output`.
+        overwrite: Start afresh, removing what gradir made at `output`; other files are never removed.
         resumable: The artefact is a folder that is filled step by step; what an interrupted job left is kept.
 
     Attributes:
@@ -103,7 +140,7 @@ class Job:
         resumed: An interrupted job of the same configuration is being continued.
 
     Raises:
-        GradirError: `output` holds other work: states the differences.
+        GradirError: `output` holds other work: states the differences. Or it holds files that gradir did not make.
     """
 
     def __init__(
@@ -131,32 +168,38 @@ class Job:
             _remove(self.output)
         else:
             self._compare()
-        if self._partial and not self.finished:
-            self.output.mkdir(parents=True, exist_ok=True)
-            remove_partial(self.output)
-            if not self.resumed:
-                _write(self._partial, self.manifest)
+        if not self.finished:
+            self._start()
 
     def _compare(self) -> None:
         """Finished, resumed or fresh? Refuses what is neither."""
-        if not self.output.exists() or (self.output.is_dir() and not any(self.output.iterdir())):
+        if not self.output.exists() or (self.output.is_dir() and _is_empty(self.output)):
             return
-        path = manifest_path(self.output)
-        self.resumed = bool(self._partial and self._partial.exists())
-        path = self._partial if self._partial and self.resumed else path
+        path, whole = manifest_path(self.output), True
+        if self._partial and self._partial.exists() and not path.exists():
+            path, whole = self._partial, False
         if not path.exists():
-            raise GradirError(
-                f"{self.output} exists and has no manifest. Choose another --output, or give --overwrite."
-            )
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        check_format(path, earlier)
-        changed = differences(earlier, self.manifest)
+            raise GradirError(f"{self.output} exists and has no manifest. {_refusal(self.output)}")
+        changed = differences(_load(path), self.manifest)
         if changed:
             listed = "\n  ".join(changed)
             raise GradirError(
-                f"{self.output} was made with another configuration:\n  {listed}\nChoose another --output, or give --overwrite."
+                f"{self.output} was made with another configuration:\n  {listed}\n"
+                "Choose another --output, or give --overwrite."
             )
-        self.finished = not self.resumed
+        self.finished, self.resumed = whole, not whole
+
+    def _start(self) -> None:
+        """Clear away what a killed process left; note the configuration of a job that can be resumed."""
+        remove_partial(self.output.parent, self.output.name)
+        if not self.output.exists() and _beside(self.output).exists():
+            # The manifest of a file that somebody removed: it must not vouch for the one to come.
+            _beside(self.output).unlink()
+        if self._partial:
+            _make_folder(self.output)
+            remove_partial(self.output)
+            if not self.resumed:
+                _write(self._partial, self.manifest)
 
     def finish(self, counts: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> None:
         """Write the manifest; from now on the artefact is whole.
@@ -165,6 +208,10 @@ class Job:
             counts: Numbers in, out, and dropped by reason.
             measured: Rates and sizes; seconds and peak memory are added.
         """
+        if not self.output.exists():
+            raise RuntimeError(f"finish() before {self.output} is there")
+        if self.output.is_dir():  # what --overwrite may remove
+            self.manifest["files"] = [file.relative_to(self.output).as_posix() for file in _files(self.output)]
         self.manifest["counts"] = dict(counts)
         self.manifest["measured"] = {
             "seconds": round(self.seconds(), 3),
@@ -187,9 +234,15 @@ def peak_memory_mib() -> int:
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two manifests' configurations and inputs, a line each. The place of an input does not count."""
+    """What differs between two manifests' commands, configurations and inputs, a line each.
+
+    The place of an input does not count.
+    """
     before, after = earlier.get("config", {}), now.get("config", {})
-    lines = [
+    lines = (
+        [] if earlier.get("command") == now.get("command") else [f"{earlier.get('command')} -> {now.get('command')}"]
+    )
+    lines += [
         f"{key}: {before.get(key)!r} -> {after.get(key)!r}"
         for key in sorted(set(before) | set(after))
         if before.get(key) != after.get(key)
@@ -208,14 +261,55 @@ def _write(path: Path, value: Mapping[str, Any]) -> None:
         stream.write("\n")
 
 
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a killed process left."""
+    return all(is_partial(path) for path in folder.iterdir())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"cannot be made a folder ({error.strerror})", "Choose another --output") from None
+
+
 def _remove(output: Path) -> None:
-    """Remove an artefact made by gradir (or an empty folder); anything else is not ours to remove."""
+    """Remove an artefact made by gradir; anything else is not ours to remove, and then nothing is."""
+    if not output.exists() or (output.is_dir() and _is_empty(output)):
+        return
     if output.is_file():
-        manifest_path(output).unlink(missing_ok=True)
+        if not _is_ours(_beside(output)):
+            raise GradirError(f"{output} was not made by gradir; not overwritten. {_BY_HAND}")
+        _beside(output).unlink()
         output.unlink()
-    elif output.exists() and any(output.iterdir()):
-        if not any((output / name).exists() for name in _OWN):
-            raise GradirError(
-                f"{output} holds files that gradir did not make; not overwritten. Choose another --output."
-            )
-        shutil.rmtree(output)
+        return
+    whole, partial = (output / name for name in _OWN)
+    foreign = []
+    if _is_ours(whole):
+        found = {file.relative_to(output).as_posix() for file in _files(output)}
+        foreign = sorted(found.difference(_load(whole).get("files", [])))
+    elif not _is_ours(partial):
+        foreign = [path.name for path in sorted(output.iterdir())]
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise GradirError(f"{output} holds files that gradir did not make ({shown}); not overwritten. {_BY_HAND}")
+    shutil.rmtree(output)
+
+
+_BY_HAND = "Choose another --output, or remove it yourself."
+
+
+def _refusal(output: Path) -> str:
+    """What to do about an output without a manifest."""
+    if output.is_dir() and _is_ours(output / "manifest.partial.json"):
+        return "It was not finished: give --overwrite to start afresh."
+    return _BY_HAND
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Whether a manifest was written by gradir: `manifest.json` is a name that others use too."""
+    try:
+        _load(manifest)
+    except (InputError, FileNotFoundError):
+        return False
+    return True

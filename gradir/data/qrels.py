@@ -22,21 +22,9 @@ def iter_qrels(path: str | Path) -> Iterator[Qrel]:
     compressed. Negative grades, which trec_eval counts as not relevant, are kept as they are.
 
     Raises:
-        InputError: Wrong number of columns, a grade that is not an integer, no judgements at all.
+        InputError: Wrong number of columns, white space in an id, a grade that is not an integer, no judgements at all.
     """
-    lines, count = Lines(path), 0
-    for text in lines:
-        columns = text.split()
-        if not columns or (lines.number == 1 and columns[-1].lower() in ("score", "relevance", "grade")):
-            continue
-        if len(columns) not in (3, 4):
-            raise lines.fail(
-                f"{len(columns)} columns", "Expected query-id<TAB>corpus-id<TAB>score, or qid 0 docid grade"
-            )
-        count += 1
-        yield Qrel(columns[0], columns[-2], _grade(lines, columns[-1]))
-    if not count:
-        raise InputError(path, "holds no judgements", "Is it the right file?")
+    return (qrel for _, qrel in _numbered(path))
 
 
 def read_qrels(qrels: str | Path) -> dict[str, dict[str, int]]:
@@ -45,18 +33,16 @@ def read_qrels(qrels: str | Path) -> dict[str, dict[str, int]]:
     Raises:
         InputError: As `iter_qrels`, and where one pair has two different grades.
     """
-    path = Path(qrels)
+    numbered: Iterable[tuple[int | None, Qrel]]
     if named.is_ir_datasets(qrels):
-        judgements: Iterable[Qrel] = named.ir_datasets_qrels(str(qrels))
-    elif not path.exists() and not path.suffix:
-        judgements = iter_qrels(named.pyserini_qrels_file(str(qrels)))
+        numbered = ((None, qrel) for qrel in named.ir_datasets_qrels(str(qrels)))
     else:
-        judgements = iter_qrels(path)
+        numbered = _numbered(named.pyserini_qrels_file(str(qrels)) if named.is_pyserini_name(qrels) else qrels)
     table: dict[str, dict[str, int]] = {}
-    for qid, docid, grade in judgements:
+    for line, (qid, docid, grade) in numbered:
         if table.setdefault(qid, {}).setdefault(docid, grade) != grade:
             problem = f"query {qid}, document {docid}: grades {table[qid][docid]} and {grade}"
-            raise InputError(qrels, problem, "Keep one of the two lines")
+            raise InputError(qrels, problem, "Keep one of the two lines", line)
     return table
 
 
@@ -67,8 +53,10 @@ def write_qrels(path: str | Path, qrels: Iterable[Qrel]) -> int:
         if beir:
             stream.write(_HEADER)
         for qid, docid, grade in qrels:
-            check_id(path, count + 1 + beir, docid, "document id")
-            stream.write(f"{qid}\t{docid}\t{grade}\n" if beir else f"{qid} 0 {docid} {grade}\n")
+            line = count + 1 + beir
+            check_id(path, line, qid, "query id")
+            check_id(path, line, docid, "document id")
+            stream.write(f"{qid}\t{docid}\t{grade:d}\n" if beir else f"{qid} 0 {docid} {grade:d}\n")
             count += 1
     return count
 
@@ -80,8 +68,32 @@ def unknown_ids(qrels: dict[str, dict[str, int]], qids: Iterable[str], docids: I
     return len(queries), len(documents)
 
 
+def _numbered(path: str | Path) -> Iterator[tuple[int, Qrel]]:
+    """(line, judgement), in file order."""
+    lines, count = Lines(path), 0
+    for text in lines:
+        # Between tabs, so that white space in an id is seen as such and not as one more column.
+        columns = [word.strip() for word in text.split("\t")] if text.count("\t") in (2, 3) else text.split()
+        if not any(columns) or (lines.number == 1 and columns[-1].lower() in ("score", "relevance", "grade")):
+            continue
+        if len(columns) not in (3, 4):
+            raise lines.fail(
+                f"{len(columns)} column{'s' if len(columns) > 1 else ''}",
+                "Expected query-id<TAB>corpus-id<TAB>score, or qid 0 docid grade",
+            )
+        qid, docid = columns[0], columns[-2]
+        check_id(lines.path, lines.number, qid, "query id")
+        check_id(lines.path, lines.number, docid, "document id")
+        count += 1
+        yield lines.number, Qrel(qid, docid, _grade(lines, columns[-1]))
+    if not count:
+        raise InputError(path, "holds no judgements", "Is it the right file?")
+
+
 def _grade(lines: Lines, text: str) -> int:
     try:
+        if "_" in text:  # Python's own way to write a number
+            raise ValueError
         return int(text)
     except ValueError:
         raise lines.fail(f"grade {text!r} is not an integer", "Round it, or map it to 0, 1, 2, 3") from None

@@ -1,17 +1,21 @@
 """TREC runs: six columns, read as trec_eval reads them, written so that every tool sees the written order.
 
-trec_eval ignores the rank column and sorts by score, then by docid *descending*. The writer therefore orders ties by
-docid ascending and lowers each further one by 1e-6, as Anserini's ScoreTiesAdjusterReranker does.
+trec_eval ignores the rank column and sorts by score, then by docid *descending*, and it holds scores in single precision.
+The writer therefore orders ties by docid ascending and lowers each further one by 1e-6, as Anserini's
+ScoreTiesAdjusterReranker does, or by the smallest step of single precision where that is larger (scores above 16).
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 from gradir.data.atomic import new_text
 from gradir.data.ids import check_id
@@ -20,6 +24,7 @@ from gradir.data.text import Lines
 from gradir.errors import InputError
 
 _STEP = 1e-6  # the last of six decimals
+_LARGEST = 1e38  # trec_eval's single precision ends at 3.4e38
 
 
 def iter_run(path: str | Path) -> Iterator[tuple[str, list[Hit]]]:
@@ -31,7 +36,8 @@ def iter_run(path: str | Path) -> Iterator[tuple[str, list[Hit]]]:
         InputError: Wrong number of columns, a score that is no finite number, a document twice for one query, the lines of
             one query not together, no lines at all.
     """
-    lines, done = Lines(path), set()
+    lines = Lines(path)
+    done: set[str] = set()
     for qid, rows in groupby(_rows(lines), key=lambda row: row[0]):
         if qid in done:
             raise lines.fail(f"the lines of query {qid} are not together", f"Sort the run: sort -s -k1,1 {path}")
@@ -55,10 +61,13 @@ def read_run(path: str | Path) -> dict[str, list[Hit]]:
 def _rows(lines: Lines) -> Iterator[tuple[str, str, float]]:
     for text in lines:
         columns = text.split()
+        if not columns:
+            continue
         if len(columns) != 6:
-            raise lines.fail(f"{len(columns)} columns", "Expected: qid Q0 docid rank score tag")
+            problem = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
+            raise lines.fail(problem, "Expected: qid Q0 docid rank score tag")
         try:
-            score = float(columns[4])
+            score = math.nan if "_" in columns[4] else float(columns[4])  # 1_0 is Python's own
         except ValueError:
             score = math.nan
         if not math.isfinite(score):
@@ -69,21 +78,41 @@ def _rows(lines: Lines) -> Iterator[tuple[str, str, float]]:
 def separate_ties(hits: Iterable[Hit]) -> list[Hit]:
     """Hits in written order with strictly falling scores of at most six decimals.
 
-    Order: score descending, then docid ascending. A score that, written with six decimals, would not lie below its
-    predecessor is lowered to 1e-6 below it; two different scores never swap or become equal.
+    Order: score descending, then docid ascending. A score that, written with six decimals and read in single or double
+    precision, would not lie below its predecessor is lowered until it does; two different scores never swap or become equal.
     """
-    ordered = sorted(hits, key=lambda hit: (-hit.score, hit.docid))
+    # float(): minus an unsigned NumPy integer is a large one
+    ordered = sorted(((-float(score), docid) for docid, score in hits))
     separated: list[Hit] = []
     last = math.inf
-    for docid, score in ordered:
-        written = round(score, 6)
-        if written >= last:
-            written = round(last - _STEP, 6)
-            if written >= last:  # beyond 2**33 or so a float has no room for the step
-                written = math.nextafter(last, -math.inf)
+    for negative, docid in ordered:
+        written = _six_decimals(-negative)
+        if not _is_below(written, last):
+            written = _next_below(last)
         separated.append(Hit(docid, written))
         last = written
     return separated
+
+
+def _six_decimals(score: float) -> float:
+    """What a reader makes of the written score; never -0."""
+    return float(f"{score:.6f}") + 0.0
+
+
+def _is_below(written: float, last: float) -> bool:
+    """Whether single precision, too, sees `written` below `last`."""
+    if last - written > 2.4e-7 * abs(last) and math.isfinite(last):
+        return True  # more than two steps of single precision apart: most pairs, and cheap to see
+    return ctypes.c_float(written).value < ctypes.c_float(last).value
+
+
+def _next_below(last: float) -> float:
+    """The largest step down from `last` that shows: 1e-6, else the steps of single precision."""
+    written, single = _six_decimals(last - _STEP), np.float32(last)
+    while not _is_below(written, last):
+        single = np.nextafter(single, np.float32(-math.inf))
+        written = _six_decimals(float(single))
+    return written
 
 
 class RunWriter:
@@ -92,24 +121,31 @@ class RunWriter:
     def __init__(self, path: Path, stream: IO[str], tag: str):
         self.path, self.stream, self.tag = path, stream, tag
         self.queries = self.lines = 0
+        self._done: set[str] = set()
 
     def write(self, qid: str, hits: Sequence[Hit]) -> None:
         """Write the hits of one query, ties separated.
 
         Raises:
-            InputError: An id holds white space, or a score is not finite.
+            InputError: An id holds white space, a score is not finite, a document or the query comes a second time.
         """
         check_id(self.path, self.lines + 1, qid, "query id")
+        if qid in self._done:
+            raise InputError(self.path, f"query {qid} was written before", "Give each query once", self.lines + 1)
+        self._done.add(qid)
         for docid, score in hits:
-            if not math.isfinite(score):
-                raise InputError(
-                    self.path, f"query {qid}, document {docid}: score {score}", "Check the vectors for NaN"
-                )
-        for rank, (docid, score) in enumerate(separate_ties(hits), 1):
+            if not abs(score) < _LARGEST:  # NaN is not below anything
+                problem = f"query {qid}, document {docid}: score {score}"
+                raise InputError(self.path, problem, "Check the vectors for NaN", self.lines + 1)
+        separated = separate_ties(hits)
+        if len({hit.docid for hit in separated}) < len(separated):
+            problem = f"query {qid} has a document twice"
+            raise InputError(self.path, problem, "Keep its highest score", self.lines + 1)
+        for rank, (docid, score) in enumerate(separated, 1):
             check_id(self.path, self.lines + rank, docid, "document id")
             self.stream.write(f"{qid} Q0 {docid} {rank} {score:.6f} {self.tag}\n")
         self.queries += 1
-        self.lines += len(hits)
+        self.lines += len(separated)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +12,23 @@ from typing import Any, BinaryIO, cast
 from gradir.errors import InputError, MissingDependency
 
 _BOM = b"\xef\xbb\xbf"
+_CHUNK = 1 << 16
+
+
+class _Damaged(Exception):
+    """A compressed stream that cannot be read, or ends early."""
 
 
 class Lines:
     """Iterates over the lines of a file without their line ends; `number` is the line last given, from 1.
 
+    Only `\\n` ends a line: U+2028 and U+0085 may stand in JSON strings, which `str.splitlines` would cut in two.
+
     Args:
         path: A text file; `.gz` and `.zst` are decompressed.
 
     Raises:
-        InputError: The file is missing, a directory, not UTF-8 or damaged; says the line where that is known.
+        InputError: The file is missing, a directory, not readable, not UTF-8 or damaged; says the line where that is known.
     """
 
     def __init__(self, path: str | Path):
@@ -34,18 +42,21 @@ class Lines:
                 self.number += 1
                 if self.number == 1 and raw.startswith(_BOM):
                     raw = raw[len(_BOM) :]
-                try:
-                    yield raw.decode("utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    problem = f"not UTF-8 at byte {error.start} of the line"
-                    fix = "Convert the file first: iconv -f ENCODING -t UTF-8"
-                    raise InputError(self.path, problem, fix, self.number) from None
+                yield self._decoded(raw)
+
+    def _decoded(self, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            problem = f"not UTF-8 at byte {error.start + 1} of the line"
+            raise self.fail(problem, "Convert the file first: iconv -f ENCODING -t UTF-8") from None
 
     def _next_line(self, stream: BinaryIO) -> bytes:
         try:
             return stream.readline()
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(self.path, f"damaged gzip file ({error})", "Fetch it again", self.number + 1) from None
+        except (EOFError, zlib.error, gzip.BadGzipFile, _Damaged) as error:
+            kind = "zstd" if isinstance(error, _Damaged) else "gzip"
+            raise InputError(self.path, f"damaged {kind} file ({error})", "Fetch it again", self.number + 1) from None
 
     def fail(self, problem: str, fix: str = "") -> InputError:
         """The error for the line last given, to be raised by the caller."""
@@ -53,48 +64,69 @@ class Lines:
 
 
 def _open(path: Path) -> BinaryIO:
-    if path.is_dir():
-        raise InputError(path, "is a directory, a file is expected", "Name the file inside it")
-    if not path.exists():
-        raise InputError(path, "no such file", "Check the path")
+    try:
+        file = path.open("rb")
+    except IsADirectoryError:
+        raise InputError(path, "is a directory, a file is expected", "Name the file inside it") from None
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "Check the path") from None
+    except OSError as error:
+        raise InputError(path, f"cannot be opened ({error.strerror})", "Check the path and its permissions") from None
     if path.suffix == ".gz":
+        # GzipFile closes only files that it opened itself
+        file.close()
         return cast(BinaryIO, gzip.open(path, "rb"))
     if path.suffix == ".zst":
-        return _open_zstd(path)
-    return path.open("rb")
+        return cast(BinaryIO, io.BufferedReader(_Zstd(path, file), 1 << 20))
+    return file
 
 
-def _open_zstd(path: Path) -> BinaryIO:
-    import io
+class _Zstd(io.RawIOBase):
+    """The decompressed bytes of all frames; unlike zstandard's own reader it notices a frame that ends early."""
 
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingDependency("zstandard", f"Reading {path}", "pip install zstandard") from None
+    def __init__(self, path: Path, file: BinaryIO):
+        try:
+            import zstandard
+        except ImportError:
+            file.close()
+            raise MissingDependency("zstandard", f"Reading {path}", "pip install zstandard") from None
+        self._file, self._error = file, zstandard.ZstdError
+        # 2**31: what `zstd --long=31` needs; memory is taken only where a frame asks for it
+        self._new_frame = zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj
+        self._frame: Any = None
+        self._ready = memoryview(b"")
 
-    class Checked(io.RawIOBase):
-        """Turns damage into our error, and a stream that ends early into one as well."""
+    def readable(self) -> bool:
+        return True
 
-        def __init__(self) -> None:
-            self.file = path.open("rb")
-            self.stream = zstandard.ZstdDecompressor().stream_reader(self.file, read_across_frames=True)
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            data = self._file.read(_CHUNK)
+            if not data:
+                if self._frame is not None:
+                    raise _Damaged("it ends early")
+                return 0
+            self._ready = memoryview(self._decompressed(data))
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
 
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Any) -> int:
+    def _decompressed(self, data: bytes) -> bytes:
+        found = []
+        while data:
+            self._frame = self._frame or self._new_frame()
             try:
-                data = self.stream.read(len(buffer))
-            except zstandard.ZstdError as error:
-                raise InputError(path, f"damaged zstd file ({error})", "Fetch it again") from None
-            buffer[: len(data)] = data
-            return len(data)
+                found.append(self._frame.decompress(data))
+            except self._error as error:
+                raise _Damaged(str(error)) from None
+            data = b""
+            if self._frame.eof:
+                data, self._frame = self._frame.unused_data, None
+        return b"".join(found)
 
-        def close(self) -> None:
-            self.file.close()
-            super().close()
-
-    return cast(BinaryIO, io.BufferedReader(Checked(), 1 << 20))
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def suffix(path: str | Path) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,7 @@ from gradir.errors import GradirError, InputError
 
 Kind = Literal["dense", "splade"]
 _METADATA_KEY = b"gradir"
+_SIZE_KEY = b"gradir.size"  # of dense vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class SparseVectors:
     indptr: NDArray[np.int64]  # [N + 1]
     terms: NDArray[np.int32]  # [nnz]
     impacts: NDArray[np.int32]  # [nnz]
+
+    def __post_init__(self) -> None:
+        if self.indptr[0] != 0 or not self.indptr[-1] == len(self.terms) == len(self.impacts):
+            raise ValueError("indptr must run from 0 to the number of terms, which is that of impacts")
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -43,6 +49,7 @@ class SparseVectors:
 
     def take(self, order: NDArray[np.int64]) -> SparseVectors:
         """The rows named by `order`, in that order."""
+        order = np.asarray(order, dtype=np.int64)
         lengths = np.diff(self.indptr)[order]
         indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         # position of every posting: its row's old start plus its place in the row
@@ -56,6 +63,8 @@ Vectors = DenseVectors | SparseVectors
 
 def concatenate_sparse(parts: Sequence[SparseVectors]) -> SparseVectors:
     """Rows of all parts, one after another."""
+    if not parts:
+        return SparseVectors(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
     lengths = np.concatenate([np.diff(part.indptr) for part in parts])
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return SparseVectors(
@@ -94,36 +103,71 @@ def write_part(
         metadata: What every part records: `kind`, encoder hash, scale, lengths.
 
     Raises:
-        GradirError: A vector holds NaN or infinity, or an impact is not above 0.
+        GradirError: A vector holds NaN or infinity, an impact is not above 0 or too large, terms are not ascending.
     """
+    if len(docids) != len(vectors):
+        raise ValueError(f"{len(docids)} ids for {len(vectors)} vectors")
     columns: dict[str, pa.Array] = {"docid": pa.array(docids, pa.string())}
+    header = {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
     if isinstance(vectors, SparseVectors):
-        _check_impacts(docids, vectors)
-        offsets = pa.array(vectors.indptr.astype(np.int32))
-        columns["terms"] = pa.ListArray.from_arrays(offsets, pa.array(vectors.terms, pa.int32()))
-        columns["impacts"] = pa.ListArray.from_arrays(offsets, pa.array(vectors.impacts, pa.int32()))
+        _check_sparse(docids, vectors)
+        offsets = _offsets(vectors.indptr)
+        columns["terms"] = pa.ListArray.from_arrays(offsets, pa.array(vectors.terms.astype(np.int32, copy=False)))
+        columns["impacts"] = pa.ListArray.from_arrays(offsets, pa.array(vectors.impacts.astype(np.int32, copy=False)))
     else:
-        finite = np.isfinite(vectors).all(axis=1)
+        values = vectors if vectors.dtype == np.float16 else vectors.astype(np.float32, copy=False)
+        finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise GradirError(
                 f"document {docids[int(np.argmin(finite))]}: its vector holds NaN or infinity. {_NAN_FIX}"
             )
-        offsets = pa.array(np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1])
-        columns["vector"] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(vectors).reshape(-1)))
-    table = pa.table(columns).replace_schema_metadata(
-        {_METADATA_KEY: json.dumps(dict(metadata), sort_keys=True).encode()}
-    )
+        size = values.shape[1]
+        offsets = _offsets(np.arange(len(values) + 1, dtype=np.int64) * size)
+        columns["vector"] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values).reshape(-1)))
+        header[_SIZE_KEY] = str(size).encode()  # a part without rows could not tell
+    table = pa.table(columns).replace_schema_metadata(header)
     with new_path(part_path(folder, number)) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
 
 
 _NAN_FIX = "Are the model's weights sound? Try --dtype float32"
+_MOST = np.iinfo(np.int32).max
 
 
-def _check_impacts(docids: Sequence[str], vectors: SparseVectors) -> None:
-    if len(vectors.impacts) and vectors.impacts.min() < 1:
-        row = int(np.searchsorted(vectors.indptr, int(np.argmin(vectors.impacts)), side="right")) - 1
-        raise GradirError(f"document {docids[row]}: an impact of {vectors.impacts.min()}. Impacts must be above 0.")
+def _offsets(indptr: NDArray[np.int64]) -> pa.Array:
+    if indptr[-1] > _MOST:
+        raise GradirError(f"{indptr[-1]} numbers in one part, at most {_MOST} fit. Put fewer documents into a part.")
+    return pa.array(indptr.astype(np.int32))
+
+
+def _check_sparse(docids: Sequence[str], vectors: SparseVectors) -> None:
+    """Impacts from 1 to 2**31 - 1; terms not negative and ascending in each row."""
+    if vectors.terms.dtype.kind not in "iu" or vectors.impacts.dtype.kind not in "iu":
+        raise ValueError(f"terms and impacts must be integers, not {vectors.terms.dtype} and {vectors.impacts.dtype}")
+    wrong = (vectors.impacts < 1) | (vectors.impacts > _MOST)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        impact = vectors.impacts[place]
+        raise GradirError(
+            f"document {docids[_row_of(vectors, place)]}: an impact of {impact}. "
+            f"Impacts must be above 0 and below 2**31: check the scale of the encoder."
+        )
+    falls = np.zeros(len(vectors.terms), dtype=bool)
+    falls[1:] = vectors.terms[1:] <= vectors.terms[:-1]
+    starts = vectors.indptr[:-1]
+    falls[starts[starts < len(falls)]] = False  # a row may begin below the end of the one before
+    falls |= (vectors.terms < 0) | (vectors.terms > _MOST)
+    if falls.any():
+        place = int(np.argmax(falls))
+        raise GradirError(
+            f"document {docids[_row_of(vectors, place)]}: term id {vectors.terms[place]} is out of order or range. "
+            f"Sort the terms of each document, each once."
+        )
+
+
+def _row_of(vectors: SparseVectors, place: int) -> int:
+    """The row that holds a posting."""
+    return int(np.searchsorted(vectors.indptr, place, side="right")) - 1
 
 
 class VectorShards:
@@ -133,12 +177,17 @@ class VectorShards:
         folder: The folder.
 
     Raises:
-        InputError: No parts, a gap between them, a damaged part, parts of different encoders.
+        InputError: No parts, a gap between them, a damaged part, parts of different encoders, an encoding that has not ended.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.files = sorted(self.folder.glob("part-*.parquet"))
+        # by number: part-100000 comes after part-99999
+        self.files = sorted(self.folder.glob("part-*.parquet"), key=lambda file: (len(file.name), file.name))
+        if (self.folder / "manifest.partial.json").exists() and not (self.folder / "manifest.json").exists():
+            raise InputError(
+                folder, "is not finished", "Give its gradir encode command again: it goes on where it stopped"
+            )
         if not self.files:
             raise InputError(folder, "holds no vector shards (part-00000.parquet …)", "Make them: gradir encode")
         for number, file in enumerate(self.files):
@@ -156,8 +205,10 @@ class VectorShards:
     @property
     def kind(self) -> Kind:
         """`dense` or `splade`."""
-        kind: Kind = self.metadata["kind"]
-        return kind
+        kind = self.metadata.get("kind")
+        if kind not in ("dense", "splade"):
+            raise InputError(self.files[0], f"is of kind {kind!r}, not dense or splade", "Encode again")
+        return cast(Kind, kind)
 
     def vocab(self) -> list[str]:
         """The terms of sparse vectors; position = term id."""
@@ -192,29 +243,59 @@ def read_part(file: str | Path) -> tuple[list[str], Vectors]:
     Raises:
         InputError: The file is damaged, or is not a part.
     """
-    try:
-        table = pq.read_table(file).combine_chunks()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(file, f"is damaged or no Parquet file ({error})", "Remove it and encode again") from None
-    if "docid" not in table.column_names:
-        raise InputError(file, f"has no docid column, only {', '.join(table.column_names)}", "Is it a vector shard?")
+    with _opened(file) as opened:
+        header, columns = opened.schema_arrow.metadata or {}, opened.schema_arrow.names
+        if "docid" not in columns or not ("vector" in columns or {"terms", "impacts"} <= set(columns)):
+            raise InputError(file, f"has only the columns {', '.join(columns)}", "Is it a vector shard?")
+        table = opened.read().combine_chunks()
     docids = table["docid"].to_pylist()
-    if "vector" in table.column_names:
-        vector = table["vector"].combine_chunks()
-        values = vector.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-        return docids, values.reshape(len(docids), -1)
-    terms, impacts = table["terms"].combine_chunks(), table["impacts"].combine_chunks()
-    indptr = terms.offsets.to_numpy().astype(np.int64)
-    return docids, SparseVectors(indptr - indptr[0], terms.flatten().to_numpy(), impacts.flatten().to_numpy())
+    if "vector" in columns:
+        return docids, _dense(file, table, int(header[_SIZE_KEY]) if _SIZE_KEY in header else None)
+    indptr, terms = _lists(file, table, "terms")
+    same, impacts = _lists(file, table, "impacts")
+    if not np.array_equal(indptr, same):
+        raise InputError(file, "has rows with more terms than impacts, or fewer", "Remove it and encode again")
+    return docids, SparseVectors(indptr, terms.astype(np.int32, copy=False), impacts.astype(np.int32, copy=False))
+
+
+def _dense(file: str | Path, table: pa.Table, size: int | None) -> DenseVectors:
+    """The vectors, all of one size: that of the header, or of the first."""
+    indptr, values = _lists(file, table, "vector")
+    lengths = np.diff(indptr)
+    size = size if size is not None else int(lengths[0]) if len(lengths) else 0
+    if (lengths != size).any():
+        raise InputError(file, "holds vectors of different sizes", "Remove it and encode again")
+    return values.astype(np.float32, copy=False).reshape(len(lengths), size)
+
+
+def _lists(file: str | Path, table: pa.Table, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """(indptr, values) of a column of lists."""
+    column = table[name].combine_chunks()
+    values = column.flatten()
+    if column.null_count or values.null_count:
+        raise InputError(file, f"has empty cells in the column {name}", "Remove it and encode again")
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return indptr, values.to_numpy(zero_copy_only=False)
+
+
+@contextmanager
+def _opened(file: str | Path) -> Iterator[pq.ParquetFile]:
+    """An open Parquet file; damage, found at once or while reading, is our error."""
+    try:
+        with pq.ParquetFile(file) as opened:
+            yield opened
+    except FileNotFoundError:
+        raise InputError(file, "no such file", "Check the path") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(file, f"is damaged or no Parquet file ({error})", "Remove it and encode again") from None
 
 
 def _header(file: Path) -> tuple[dict[str, Any], int]:
     """(metadata, rows) of a part, without reading its vectors."""
-    try:
-        header = pq.ParquetFile(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(file, f"is damaged or no Parquet file ({error})", "Remove it and encode again") from None
-    metadata = (header.schema_arrow.metadata or {}).get(_METADATA_KEY)
+    with _opened(file) as opened:
+        metadata = (opened.schema_arrow.metadata or {}).get(_METADATA_KEY)
+        rows = opened.metadata.num_rows
     if metadata is None:
         raise InputError(file, "was not written by gradir", "Convert it: the metadata of its encoder is missing")
-    return json.loads(metadata), header.metadata.num_rows
+    return json.loads(metadata), rows
