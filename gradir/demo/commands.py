@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 def write_commands(plan: Plan) -> Path:
-    """Write `commands.md` and the two files in Pyserini's formats that it names; returns its path."""
+    """Write `commands.md`, and what its Pyserini commands read: topics, qrels, a folder with the corpus alone; returns its path."""
     from gradir.data import Qrel, read_qrels, read_topics, write_qrels, write_topics
 
     qrels = read_qrels(plan.qrels)
     write_topics(plan.root / "topics.tsv", (query for query in read_topics(plan.collection) if query.qid in qrels))
     pairs = (Qrel(qid, docid, grade) for qid, judged in qrels.items() for docid, grade in judged.items())
     write_qrels(plan.root / "qrels.txt", pairs)
+    only = plan.root / "pyserini" / "corpus"  # Anserini would take the queries beside the corpus for documents
+    only.mkdir(parents=True, exist_ok=True)
+    (only / "corpus.jsonl").unlink(missing_ok=True)
+    (only / "corpus.jsonl").symlink_to((plan.collection / "corpus.jsonl").resolve())
     path = plan.root / "commands.md"
     evaluate = command_line(
         "gradir evaluate", {"qrels": plan.qrels, "run": [plan.trec(n) for n in ("bm25", "flat", "fused")]}
@@ -53,11 +57,14 @@ def pyserini_commands(plan: Plan) -> list[tuple[str, str]]:
     dimensions = read_manifest(plan.index("flat"))["counts"]["dimensions"]
     encoder = command_line("encoder", _dense_flags(plan) | {"dimension": dimensions})
     graph = {"input": root / "flat", "output": root / "hnsw", "dim": dimensions, "hnsw": True, "M": 32, "efC": 200}
+    text = {"collection": "BeirFlatCollection", "input": root / "corpus", "index": root / "bm25"}
+    text |= {"generator": "DefaultLuceneDocumentGenerator", "threads": 1}
     lucene = {"input": root / "splade", "index": root / "impact", "generator": "DefaultLuceneDocumentGenerator"}
     lucene |= {"collection": "JsonVectorCollection", "threads": 2, "impact": True, "pretokenized": True}
     runs = f"{_q(plan.trec('bm25'))} {_q(plan.trec('flat'))} {_q(plan.trec('impact'))}"
     measures = "gradir pyserini eval.trec_eval -c -m ndcg_cut.10 -m recall.100 -m map"
     return [
+        ("BM25 index", command_line("gradir pyserini index.lucene", text)),
         ("Encode: dense, and FAISS flat index", f"{texts} {_q(root / 'flat')} --to-faiss {encoder} {model}"),
         ("FAISS hnsw index", command_line("gradir pyserini index.faiss", graph)),
         (
