@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradir.command import command_line
 from gradir.data.atomic import new_text
 from gradir.data.manifest import read_manifest
-
-if TYPE_CHECKING:
-    from gradir.demo.stage import Plan
+from gradir.demo.plan import Plan
 
 
 def write_commands(plan: Plan) -> Path:

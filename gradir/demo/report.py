@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradir.data.atomic import new_path, new_text
 from gradir.data.manifest import read_manifest
-
-if TYPE_CHECKING:
-    from gradir.demo.stage import Plan
+from gradir.demo.plan import Plan
 
 MEASURES = ("nDCG@10", "MRR@10", "R@100", "MAP")
 NAMES = {

@@ -158,7 +158,8 @@ def test_pyserini_searches_give_the_same_runs(pydocs, tmp_path: Path) -> None:
     topics = tmp_path / "topics.tsv"
     topics.write_text("".join((pydocs.root / "topics.tsv").open().readlines()[:100]))
     from gradir.demo.commands import pyserini_searches
-    from gradir.demo.stage import Plan, _minilm
+    from gradir.demo.plan import Plan
+    from gradir.demo.stage import _minilm
 
     plan = Plan(pydocs.root, pydocs.root / "collection", _minilm(), 128, 100)
     printed = (pydocs.root / "commands.md").read_text()
