@@ -221,6 +221,8 @@ def test_a_heap_that_is_no_size_is_refused_before_it_ends_the_process(
     heap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GRADIR_HEAP", heap)
+    monkeypatch.setattr(jvm, "_started", None)  # other tests of this process may have started one
+    monkeypatch.setattr("jnius_config.vm_running", False)
     with pytest.raises(GradirError, match="is no heap size"):
         jvm.ensure()
 

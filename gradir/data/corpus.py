@@ -40,6 +40,25 @@ def _holds_documents(file: Path) -> bool:
     return suffix(file) in _ENDINGS and not beside and not file.name.startswith(".")
 
 
+def count_documents(corpus: str | Path) -> int | None:
+    """How many documents there are, for a progress bar: the lines of plain files; None where counting would mean decompressing
+    or downloading."""
+    if named.is_ir_datasets(corpus):
+        return None
+    files = corpus_files(corpus)
+    if any(not file.is_file() or file.suffix in (".gz", ".zst") for file in files):
+        return None
+    return sum(_count_lines(file) for file in files)
+
+
+def _count_lines(file: Path) -> int:
+    count, last = 0, b"\n"
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            count, last = count + block.count(b"\n"), block[-1:]
+    return count + (last != b"\n")
+
+
 def read_corpus(corpus: str | Path) -> Iterator[Document]:
     """Documents in file order, streamed; eight bytes each are kept to find duplicate ids.
 

@@ -9,10 +9,16 @@ from typing import Any
 
 from gradir import jvm
 from gradir.data.corpus import read_corpus
+from gradir.errors import InputError
 
 
 def write(corpus: str | Path, folder: Path, progress: Callable[[int], object]) -> dict[str, Any]:
-    """Write the index; returns its counts. Title and text are one field, as in Anserini's BEIR "flat" collections."""
+    """Write the index; returns its counts. Title and text are one field, as in Anserini's BEIR "flat" collections.
+
+    Raises:
+        InputError: The corpus cannot be read, or all its documents are empty.
+        GradirError: Lucene could not write.
+    """
     jvm.ensure()
     from jnius import autoclass
 
@@ -20,12 +26,13 @@ def write(corpus: str | Path, folder: Path, progress: Callable[[int], object]) -
 
     analyzer = autoclass("io.anserini.analysis.DefaultEnglishAnalyzer").newDefaultInstance()
     similarity = autoclass("org.apache.lucene.search.similarities.BM25Similarity")()
-    documents = empty = 0
+    empty = 0
     with LuceneWriter(folder, analyzer, similarity, term_frequencies_only=False) as writer:
         stream = read_corpus(corpus)
         while batch := list(islice(stream, 1024)):
             writer.add((document.docid, document.contents) for document in batch)
-            documents += len(batch)
             empty += sum(not document.contents.strip() for document in batch)
             progress(len(batch))
-    return {"documents": documents, "empty": empty}
+        if empty == writer.documents:
+            raise InputError(corpus, "all documents are empty", "Are the texts in the fields `text` or `contents`?")
+    return {"documents": writer.documents, "empty": empty}

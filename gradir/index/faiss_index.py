@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradir.data.ids import Duplicates
 from gradir.data.vectors import VectorShards
-from gradir.errors import InputError, MissingDependency
+from gradir.errors import GradirError, InputError, MissingDependency
+from gradir.index.docids import check_docids
 
 
 def write(
@@ -29,21 +31,32 @@ def write(
         m: HNSW: neighbours of a vector.
         ef_construction: HNSW: candidates looked at for a vector that is added.
         ef_search: HNSW: candidates looked at for a query; stored in the index.
+
+    Raises:
+        InputError: An id is used twice or could not stand in a run; vectors of different sizes; no documents.
+        GradirError: FAISS could not write.
     """
     faiss = open_faiss()
     index: Any = None
+    seen = Duplicates("document id")
     with (folder / "docid").open("w", encoding="utf-8", newline="\n") as stream:
-        for docids, vectors in shards.dense_parts():
+        for part, (docids, vectors) in zip(shards.files, shards.dense_parts(), strict=True):
+            check_docids(part, docids, seen)
             if index is None:
                 index = _new(faiss, vectors.shape[1], hnsw, m, ef_construction, ef_search)
             if vectors.shape[1] != index.d:
-                raise InputError(
-                    shards.folder, f"vectors of {index.d} and of {vectors.shape[1]} numbers", "Encode again"
-                )
+                problem = f"vectors of {vectors.shape[1]} numbers, those before it have {index.d}"
+                raise InputError(part, problem, "Encode again")
             index.add(vectors)
             stream.writelines(f"{docid}\n" for docid in docids)
             progress(len(docids))
-    faiss.write_index(index, str(folder / "index"))
+    seen.finish()
+    if not index.ntotal:
+        raise InputError(shards.folder, "holds no documents", "Was the corpus empty?")
+    try:
+        faiss.write_index(index, str(folder / "index"))
+    except RuntimeError as error:  # FAISS's way to tell of a full disk
+        raise GradirError(f"{folder}: FAISS could not write the index ({str(error).splitlines()[0]}).") from None
     return {"documents": int(index.ntotal), "dimensions": int(index.d)}
 
 

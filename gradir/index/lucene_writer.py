@@ -12,6 +12,9 @@ from types import TracebackType
 from typing import Any
 
 from gradir import jvm
+from gradir.errors import GradirError
+
+_BUFFER_MIB = 512  # memory for postings before they are written
 
 
 class LuceneWriter(AbstractContextManager["LuceneWriter"]):
@@ -24,24 +27,28 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         analyzer: Lucene analyzer of `contents`.
         similarity: Lucene similarity that decides the norms.
         term_frequencies_only: Index `contents` without positions, as custom term frequencies require.
-        buffer_mib: Memory for postings before they are written, MiB.
+
+    Attributes:
+        documents: How many were added.
+
+    Raises:
+        GradirError: Lucene refuses a document or cannot write, or the finished index does not hold every document.
     """
 
-    def __init__(
-        self, folder: Path, analyzer: Any, similarity: Any, term_frequencies_only: bool, buffer_mib: float = 512
-    ):
+    def __init__(self, folder: Path, analyzer: Any, similarity: Any, term_frequencies_only: bool):
         jvm.ensure()
         from jnius import autoclass
 
+        self.folder, self.documents = folder, 0
         self._bytes_ref = autoclass("org.apache.lucene.util.BytesRef")
         config = autoclass("org.apache.lucene.index.IndexWriterConfig")(analyzer)
         config.setSimilarity(similarity)
-        config.setRAMBufferSizeMB(buffer_mib)
+        heap_mib = autoclass("java.lang.Runtime").getRuntime().maxMemory() / 2**20
+        config.setRAMBufferSizeMB(min(_BUFFER_MIB, heap_mib / 4))
         config.setUseCompoundFile(False)
         path = autoclass("java.nio.file.Paths").get(str(folder))
-        self._writer = autoclass("org.apache.lucene.index.IndexWriter")(
-            autoclass("org.apache.lucene.store.FSDirectory").open(path), config
-        )
+        self._directory = autoclass("org.apache.lucene.store.FSDirectory").open(path)
+        self._writer = autoclass("org.apache.lucene.index.IndexWriter")(self._directory, config)
         self._make_document(term_frequencies_only)
 
     def _make_document(self, term_frequencies_only: bool) -> None:
@@ -69,24 +76,52 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
 
     def add(self, documents: Iterable[tuple[str, str]]) -> None:
         """Add documents, (docid, contents)."""
+        from jnius import JavaException
+
         set_id, set_values, set_contents = (
             self._id.setStringValue,
             self._id_values.setBytesValue,
             self._contents.setStringValue,
         )
         add, document, bytes_ref = self._writer.addDocument, self._document, self._bytes_ref
-        for docid, contents in documents:
-            set_id(docid)
-            set_values(bytes_ref(docid.encode("utf-8")))
-            set_contents(contents)
-            add(document)
+        docid = ""
+        try:
+            for docid, contents in documents:
+                set_id(docid)
+                set_values(bytes_ref(docid.encode("utf-8")))
+                set_contents(contents)
+                add(document)
+                self.documents += 1
+        except JavaException as error:
+            raise GradirError(f"document {docid[:100]}: Lucene could not index it ({_cause(error)}).") from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._writer.rollback()
-            return
-        self._writer.forceMerge(1)  # one segment: fastest to search, and equal for equal input
-        self._writer.commit()
-        self._writer.close()
+        from jnius import JavaException
+
+        try:
+            if error is None:
+                self._writer.forceMerge(1)  # one segment: fastest to search, and equal for equal input
+                self._writer.commit()
+                self._check_count()
+        except JavaException as failure:
+            raise GradirError(f"{self.folder}: Lucene could not write the index ({_cause(failure)}).") from None
+        finally:
+            self._writer.rollback()  # closes; what is not committed is gone
+            self._directory.close()
+
+    def _check_count(self) -> None:
+        """Count the documents as a searcher would."""
+        from jnius import autoclass
+
+        reader = autoclass("org.apache.lucene.index.DirectoryReader").open(self._directory)
+        found = reader.numDocs()
+        reader.close()
+        if found != self.documents:
+            raise GradirError(f"{self.folder}: the index holds {found} of {self.documents} documents. Index again.")
+
+
+def _cause(error: Exception) -> str:
+    """The first line of a Java exception, without pyjnius's words before it."""
+    return str(error).splitlines()[0].partition(": ")[2] or str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,10 +31,13 @@ def run(
         type: impact (Lucene, from SPLADE vectors), flat or hnsw (FAISS, from dense vectors), bm25 (Lucene, from text).
         m: hnsw: neighbours of a vector.
         ef_construction: hnsw: candidates looked at for a vector that is added.
-        ef_search: hnsw: candidates looked at for a query, stored in the index; no search returns more hits.
+        ef_search: hnsw: candidates looked at for a query (at least as many as hits are asked for); stored in the index.
         overwrite: Start afresh where the output exists.
     """
+    _check_graph(m, ef_construction, ef_search)
+    _check_apart(input, output, type)
     from gradir.data.atomic import new_folder
+    from gradir.data.corpus import corpus_files
     from gradir.data.manifest import Job
     from gradir.data.vectors import VectorShards
 
@@ -45,18 +49,33 @@ def run(
         total, config["encoder"] = len(shards), shards.metadata
     if type == "hnsw":
         config |= {"m": m, "ef_construction": ef_construction, "ef_search": ef_search}
-    source = input / "corpus.jsonl" if type == "bm25" and (input / "corpus.jsonl").exists() else input
-    job = Job(output, "gradir index", config, [source], overwrite)
+    sources = corpus_files(input) if type == "bm25" else [input]
+    job = Job(output, "gradir index", config, sources, overwrite)
     given = "" if type == "bm25" else " --encoder ENCODER"
-    then = f"gradir search --index {output} --topics TOPICS{given} --output RUN"
+    then = f"gradir search --index {shlex.quote(str(output))} --topics TOPICS{given} --output RUN"
     if job.finished:
         return Outcome(output, f"{output} is finished already; nothing to do", then)
     with new_folder(output, replace=True) as folder:
         counts = _write(type, input, folder, total, config)
-    size = sum(file.stat().st_size for file in output.iterdir())
-    job.finish(counts, {"documents_per_second": round(counts["documents"] / job.seconds(), 1), "bytes": size})
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        # The manifest goes in before the folder gets its name: a kill leaves no index that a second run would not know.
+        job.output = folder
+        job.finish(counts, {"documents_per_second": round(counts["documents"] / job.seconds(), 1), "bytes": size})
     described = f"{counts['documents']} documents, {size / 2**20:.1f} MiB, {job.seconds():.1f} s"
     return Outcome(output, f"{output}: {type} index, {described}", then)
+
+
+def _check_graph(m: int, ef_construction: int, ef_search: int) -> None:
+    if m < 2 or min(ef_construction, ef_search) < 1:
+        raise GradirError("--m must be 2 or more, --ef-construction and --ef-search 1 or more.")
+
+
+def _check_apart(input: Path, output: Path, type: Type) -> None:
+    """An output over its own input would, with --overwrite, remove what is to be indexed; one inside it would change it."""
+    source, target = input.resolve(), output.resolve()
+    inside = type != "bm25" and source in target.parents  # of a BEIR folder only the corpus counts
+    if source == target or target in source.parents or inside:
+        raise GradirError(f"{output} lies over or inside the input {input}. Choose another --output.")
 
 
 def _check_kind(shards: Any, type: Type) -> None:

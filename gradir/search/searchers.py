@@ -1,8 +1,9 @@
-"""Pyserini's searchers over the indexes that gradir writes, a batch of queries at a time."""
+"""Pyserini's searchers over the indexes that gradir or Pyserini wrote, a batch of queries at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,20 @@ Search = Callable[[Sequence[Query], int], list[list[Hit]]]
 
 
 def open_searcher(type: str, index: Path, encoder: Encoder | None, threads: int) -> Search:
-    """The searcher of an index of this type."""
+    """The searcher of an index.
+
+    Args:
+        type: `bm25`, `impact`, `flat`, `hnsw`, or `faiss` for any FAISS index.
+        index: Its folder.
+        encoder: What encodes the queries; BM25 needs none.
+        threads: Threads that search.
+
+    Raises:
+        InputError: The index is damaged or not of this type.
+        MissingDependency: FAISS or Pyserini is not installed.
+    """
+    if type not in _OPENERS:
+        raise InputError(index, f"is of type {type!r}, not {', '.join(_OPENERS)}", "Use a gradir that knows it")
     return _OPENERS[type](index, encoder, threads)
 
 
@@ -27,12 +41,15 @@ def _bm25(index: Path, encoder: Encoder | None, threads: int) -> Search:
     jvm.ensure()
     from pyserini.search.lucene import LuceneSearcher
 
-    searcher = LuceneSearcher(str(index))
+    with _java_errors(index):
+        searcher = LuceneSearcher(str(index))
     searcher.set_bm25(0.9, 0.4)
 
     def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
         qids = [query.qid for query in queries]
-        return _ordered(qids, searcher.batch_search([query.text for query in queries], qids, k=hits, threads=threads))
+        with _java_errors(index):
+            found = searcher.batch_search([query.text for query in queries], qids, k=hits, threads=threads)
+        return _ordered(qids, found)
 
     return search
 
@@ -45,39 +62,57 @@ def _impact(index: Path, encoder: Encoder | None, threads: int) -> Search:
     from gradir.engine.query_encoders import KnownQueries, SparseQueryEncoder
 
     encode = SparseQueryEncoder(_needed(index, encoder)).encode_batch
-    searcher = LuceneImpactSearcher(str(index), KnownQueries([], []), min_idf=-1)
+    with _java_errors(index):
+        searcher = LuceneImpactSearcher(str(index), KnownQueries([], []), min_idf=-1)
 
     def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
         qids, texts = [query.qid for query in queries], [query.text for query in queries]
         searcher.query_encoder = KnownQueries(texts, encode(texts))
-        return _ordered(qids, searcher.batch_search(texts, qids, k=hits, threads=threads))
+        with _java_errors(index):
+            found = searcher.batch_search(texts, qids, k=hits, threads=threads)
+        return _ordered(qids, found)
 
     return search
 
 
 def _faiss(index: Path, encoder: Encoder | None, threads: int) -> Search:
     """Inner product, exact (flat) or over a graph (hnsw)."""
-    jvm.ensure()  # importing pyserini's FAISS searcher starts a JVM as well
     from gradir.engine.query_encoders import DenseQueryEncoder
 
+    encode = DenseQueryEncoder(_needed(index, encoder)).encode_batch
+    searcher = _open_faiss(index)
+    size, documents = searcher.index.d, searcher.index.ntotal
+
+    def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
+        qids, vectors = [query.qid for query in queries], encode([query.text for query in queries])
+        if vectors.shape[1] != size:
+            problem = f"holds vectors of {size} numbers, those of the queries have {vectors.shape[1]}"
+            raise InputError(index, problem, "Give the --encoder that it was made with")
+        return _ordered(qids, searcher.batch_search(vectors, qids, k=min(hits, documents), threads=threads))
+
+    return search
+
+
+def _open_faiss(index: Path) -> Any:
+    """Pyserini's searcher, of an index that is whole."""
+    jvm.ensure()  # importing pyserini's FAISS searcher starts a JVM as well
     try:
         from pyserini.search.faiss import FaissSearcher
     except ImportError as error:
         raise MissingDependency("faiss", f"Searching {index} ({error})", "pip install 'gradir[cpu]'") from None
     try:
-        searcher = FaissSearcher(str(index), DenseQueryEncoder(_needed(index, encoder)))
-    except RuntimeError as error:
+        searcher = FaissSearcher(str(index), None)
+        consistent = 0 < searcher.index.ntotal == len(searcher.docids)
+    except AssertionError:  # Pyserini's word for ids that are not as many as the vectors
+        consistent = False
+    except (RuntimeError, FileNotFoundError) as error:  # FAISS's words for a damaged file; no `docid`
         raise InputError(index, f"is no whole FAISS index ({str(error).splitlines()[0]})", "Index again") from None
-
-    def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
-        qids, wanted = [query.qid for query in queries], min(hits, searcher.index.ntotal)
-        found = searcher.batch_search([query.text for query in queries], qids, k=wanted, threads=threads)
-        return _ordered(qids, found)
-
-    return search
+    if not consistent:
+        raise InputError(index, "has no vectors, or another number of lines in its file `docid`", "Index again")
+    return searcher
 
 
-_OPENERS = {"bm25": _bm25, "impact": _impact, "flat": _faiss, "hnsw": _faiss}
+_OPENERS = {"bm25": _bm25, "impact": _impact, "flat": _faiss, "hnsw": _faiss, "faiss": _faiss}
 
 
 def _needed(index: Path, encoder: Encoder | None) -> Encoder:
@@ -86,6 +121,19 @@ def _needed(index: Path, encoder: Encoder | None) -> Encoder:
     return encoder
 
 
+@contextmanager
+def _java_errors(index: Path) -> Iterator[None]:
+    """What Lucene throws, as our error: a damaged index, too small a heap."""
+    from jnius import JavaException
+
+    try:
+        yield
+    except JavaException as error:
+        cause = str(error).splitlines()[0].partition(": ")[2]
+        fix = "Is it a whole Lucene index? If memory is short, raise GRADIR_HEAP (4g)"
+        raise InputError(index, f"Lucene could not search it ({cause})", fix) from None
+
+
 def _ordered(qids: list[str], found: dict[str, list[Any]]) -> list[list[Hit]]:
-    """Hits in the order of the queries; Pyserini leaves out queries without any."""
-    return [[Hit(hit.docid, float(hit.score)) for hit in found.get(qid, [])] for qid in qids]
+    """Hits in the order of the queries. A query without any has an empty list: one that is missing is an error."""
+    return [[Hit(hit.docid, float(hit.score)) for hit in found[qid]] for qid in qids]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradir.command import Outcome
-from gradir.errors import GradirError
+from gradir.errors import GradirError, InputError
 
 if TYPE_CHECKING:
     from gradir.data.records import Hit, Query
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from gradir.search.searchers import Search
 
 # What must agree between the encoder of an index and that of the queries.
-_SHARED = ("kind", "impact_scale", "tokenizer_sha256", "weights_sha256", "normalize", "pooling")
+_SHARED: tuple[str, ...] = ("kind", "impact_scale", "tokenizer_sha256", "weights_sha256", "normalize", "pooling")
+_SHARED += ("special_tokens",)
+# What Pyserini's encoders do, which leave no record in an index.
+_PYSERINI_SPLADE: dict[str, Any] = {"kind": "splade", "impact_scale": 51.2, "max_query_length": 256}
 
 
 def run(
@@ -43,10 +47,10 @@ def run(
     """Search topics in an index and write a TREC run.
 
     Args:
-        index: Folder written by gradir index.
+        index: Folder written by gradir index, or a Lucene or FAISS index written by Pyserini.
         topics: Queries: JSONL, TSV, TREC topics, a BEIR folder, or a name that Pyserini knows.
         output: The run file.
-        encoder: Encoder folder or hub name that the index was made with; bm25 needs none.
+        encoder: Encoder folder or hub name that the index was made with; bm25 takes none.
         qrels: Search only the queries judged here.
         hits: Documents kept for a query.
         batch_size: Queries at a time.
@@ -59,19 +63,20 @@ def run(
         force: Search with another encoder than the index was made with.
         overwrite: Start afresh where the output exists.
     """
-    from gradir.data.manifest import Job, read_manifest
+    _check_numbers(hits, batch_size, threads, max_length)
+    if output.is_dir():
+        raise InputError(output, "is a folder", "Name a run file as --output")
+    from gradir.data.manifest import Job
 
-    manifest = read_manifest(index)
-    described = manifest["config"]
-    opened = _open_encoder(index, described, encoder, max_length, device, dtype, force)
+    described, sources = _describe(index, encoder)
+    opened, warning = _open_encoder(index, described, encoder, max_length, device, dtype, force)
     config: dict[str, Any] = {"hits": hits, "remove_query": remove_query, "batch_size": batch_size}
-    # An index's files differ from one writing to the next; what it was made from does not.
-    config["index"] = described | {"inputs": [known.get("sha256") for known in manifest["inputs"]]}
+    config["index"] = described | {"inputs": sources}
     config["encoder"] = opened.description() if opened else None
     tag = tag or f"gradir.{_name(encoder or described['type'])}.{_digest(config)}"
-    inputs = [_topics_path(topics), *([qrels] if qrels else [])]
+    inputs: list[str | Path] = [_topics_path(topics), *([qrels] if qrels else [])]
     job = Job(output, "gradir search", config | {"tag": tag}, inputs, overwrite)
-    then = f"gradir evaluate --qrels {qrels or 'QRELS'} --run {output}"
+    then = shlex.join(["gradir", "evaluate", "--qrels", qrels or "QRELS", "--run", str(output)])
     if job.finished:
         return Outcome(output, f"{output} is finished already; nothing to do", then)
     from gradir.search.searchers import open_searcher
@@ -79,7 +84,46 @@ def run(
     search = open_searcher(described["type"], index, opened, threads or os.cpu_count() or 1)
     queries, found, seconds = _write_run(search, _queries(topics, qrels), output, tag, hits, batch_size, remove_query)
     job.finish({"queries": queries, "hits": found}, {"queries_per_second": round(queries / seconds, 1)})
-    return Outcome(output, f"{output}: {queries} queries, {found} hits, {queries / seconds:.1f} queries/s", then)
+    done = f"{output}: {queries} queries, {found} hits, {queries / seconds:.1f} queries/s"
+    return Outcome(output, warning + done, then)
+
+
+def _check_numbers(hits: int, batch_size: int, threads: int | None, max_length: int | None) -> None:
+    given = {"--hits": hits, "--batch-size": batch_size, "--threads": threads, "--max-length": max_length}
+    small = [flag for flag, number in given.items() if number is not None and number < 1]
+    if small:
+        raise GradirError(f"{', '.join(small)} must be 1 or more.")
+
+
+def _describe(index: Path, encoder: str | None) -> tuple[dict[str, Any], list[Any]]:
+    """What an index is, and the hashes of what it was made from: its own files differ from one writing to the next.
+
+    Raises:
+        InputError: It is no index.
+    """
+    from gradir.data.manifest import fingerprint, manifest_path, read_manifest
+
+    if not index.is_dir():
+        raise InputError(index, "no such folder", "Make an index: gradir index")
+    if manifest_path(index).exists():
+        manifest = read_manifest(index)
+        if manifest["command"] != "gradir index":
+            raise InputError(
+                index, f"was made by {manifest['command']}, it is no index", "Make one of it: gradir index"
+            )
+        return manifest["config"], [known.get("sha256") for known in manifest["inputs"]]
+    return _describe_foreign(index, encoder), [fingerprint(index)["sha256"]]
+
+
+def _describe_foreign(index: Path, encoder: str | None) -> dict[str, Any]:
+    """An index made by Pyserini itself says nothing of its encoder, which is taken to be the right one."""
+    names = {file.name for file in index.iterdir()}
+    if {"index", "docid"} <= names:
+        return {"type": "faiss", "encoder": {"kind": "dense"}}
+    if any(name.startswith("segments_") for name in names):
+        return {"type": "impact", "encoder": _PYSERINI_SPLADE} if encoder else {"type": "bm25"}
+    problem = "holds neither a Lucene index (segments_…) nor a FAISS index (index and docid)"
+    raise InputError(index, problem, "Make an index: gradir index")
 
 
 def _open_encoder(
@@ -90,33 +134,41 @@ def _open_encoder(
     device: str,
     dtype: str,
     force: bool,
-) -> Encoder | None:
-    """The query encoder, which must be the one that the index was made with.
+) -> tuple[Encoder | None, str]:
+    """(the query encoder, a warning): it must be the one that the index was made with.
 
     Raises:
-        GradirError: No encoder where one is needed, or another one without `force`.
+        GradirError: No encoder where one is needed, one where none is, or another one without `force`.
     """
     made_with = described.get("encoder")
     if made_with is None:
-        return None
+        if encoder is not None:
+            raise GradirError(f"{index} is of type {described['type']}, which takes no --encoder. Leave it out.")
+        return None, ""
     if encoder is None:
         raise GradirError(
             f"{index} is of type {described['type']}: give the --encoder that its vectors were made with."
         )
     from gradir.engine.encoder import Encoder
 
-    kind = made_with["kind"]
-    opened = Encoder.open(encoder, device, dtype, kind=kind, pooling=made_with["pooling"], max_query_length=max_length)
+    changes = {"pooling": made_with.get("pooling")}  # `gradir encode` may have been told
+    if made_with is _PYSERINI_SPLADE:
+        changes = {name: value for name, value in made_with.items() if name != "kind"}
+    if max_length is not None:
+        changes["max_query_length"] = max_length
+    opened = Encoder.open(encoder, device, dtype, kind=made_with["kind"], **changes)
     ours = opened.description()
     different = [
         f"{name}: index {made_with[name]!r}, {encoder} {ours.get(name)!r}"
         for name in _SHARED
         if name in made_with and made_with[name] != ours.get(name)
     ]
-    if different and not force:
-        listed = "\n  ".join(different)
-        raise GradirError(f"{index} was made with another encoder:\n  {listed}\nGive the right --encoder, or --force.")
-    return opened
+    if not different:
+        return opened, ""
+    problem = f"{index} was made with another encoder:\n  " + "\n  ".join(different)
+    if not force:
+        raise GradirError(f"{problem}\nGive the right --encoder, or --force.")
+    return opened, f"warning: {problem}\n"
 
 
 def _write_run(
@@ -136,6 +188,8 @@ def _write_run(
             for query, found in zip(batch, results, strict=True):
                 writer.write(query.qid, _kept(query, found, remove_query)[:hits])
             bar.update(len(batch))
+        if not seconds:
+            raise GradirError(f"{output}: none of the topics is judged in the qrels. Do they belong together?")
         if not writer.lines:
             raise GradirError(f"{output}: no query found anything. Are index and topics of the same collection?")
         return writer.queries, writer.lines, seconds
@@ -155,9 +209,11 @@ def _queries(topics: str, qrels: str | None) -> Iterator[Query]:
     return (query for query in read_topics(topics) if query.qid in judged)
 
 
-def _topics_path(topics: str) -> str | Path:
-    path = Path(topics) / "queries.jsonl"
-    return path if path.exists() else topics
+def _topics_path(topics: str) -> Path:
+    """The file that decides the result: of a BEIR folder only the queries."""
+    names = ("queries.jsonl", "queries.jsonl.gz", "queries.jsonl.zst", "queries.tsv")
+    found = (Path(topics) / name for name in names if (Path(topics) / name).exists())
+    return next(found, Path(topics))
 
 
 def _name(encoder: str) -> str:

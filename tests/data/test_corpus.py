@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradir.data import Document, corpus_files, read_corpus, write_corpus
+from gradir.data.corpus import count_documents
 from gradir.data.ids import Duplicates
 from gradir.errors import InputError
 
@@ -273,3 +274,13 @@ def test_duplicates_hold_eight_bytes_an_id():
     finally:
         tracemalloc.stop()
     assert held < 10 * 2 * 10**5
+
+
+def test_documents_are_counted_for_the_progress_bar(tmp_path: Path) -> None:
+    plain = tmp_path / "corpus.jsonl"
+    plain.write_text('{"_id": "a", "text": "1"}\n{"_id": "b", "text": "2"}')  # no line end at the end
+    assert count_documents(plain) == count_documents(tmp_path) == 2 == len(list(read_corpus(plain)))
+    compressed = tmp_path / "corpus.jsonl.gz"
+    compressed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert count_documents(compressed) is None
+    assert count_documents("ir_datasets:beir/scifact") is None
