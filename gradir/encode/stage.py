@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from gradir.command import Outcome
-from gradir.errors import GradirError
+from gradir.errors import GradirError, InputError
 
 if TYPE_CHECKING:
     from gradir.data.manifest import Job
+    from gradir.data.vectors import SparseVectors, Vectors
     from gradir.engine.encoder import Encoder
 
 # Texts of a part: the window in which they are sorted by length, and what a kill can cost.
@@ -55,29 +59,41 @@ def run(
     """
     if (corpus is None) == (topics is None):
         raise GradirError("give either --corpus or --topics.")
+    if limit is not None and limit < 1:
+        raise GradirError(f"--limit {limit}: give a number above 0.")
     from gradir.data.manifest import Job
     from gradir.engine.encoder import Encoder
 
-    changes: dict[str, Any] = {"kind": kind, "pooling": pooling, "trust_remote_code": trust_remote_code}
     side: Literal["query", "passage"] = "passage" if topics is None else "query"
-    changes[f"max_{side}_length"] = max_length
-    opened = Encoder.open(encoder, device, dtype, batch_tokens, **changes)
     source = str(topics if corpus is None else corpus)
+    inputs = _inputs(source, side)
+    texts = _opened(_texts(source, side, limit))
+    changes: dict[str, Any] = {"kind": kind, "pooling": pooling, f"max_{side}_length": max_length}
+    opened = Encoder.open(encoder, device, dtype, batch_tokens, trust_remote_code=trust_remote_code, **changes)
     config = {"side": side, "limit": limit, "part_size": PART_SIZE, **opened.description()}
-    job = Job(output, "gradir encode", config, [_source_path(source, side)], overwrite, resumable=True)
-    then = f"gradir index --input {output} --type {'impact' if opened.config.kind == 'splade' else 'flat'} --output index/NAME"
-    then = f"gradir search --index INDEX --topics {topics} --encoder {encoder} --output RUN" if topics else then
+    job = Job(output, "gradir encode", config, inputs, overwrite, resumable=True)
+    then = _next_command(output, topics, encoder, opened.config.kind)
     if job.finished:
         return Outcome(output, f"{output} is finished already; nothing to do", then)
-    message = _encode(opened, _texts(source, side, limit), side, output, job)
-    return Outcome(output, message, then)
+    return Outcome(output, _encode(opened, texts, side, output, job), then)
 
 
-def _source_path(source: str, side: str) -> str | Path:
-    """The file that decides the result: of a BEIR folder only the one that is read."""
-    name = "corpus.jsonl" if side == "passage" else "queries.jsonl"
-    path = Path(source) / name
-    return path if path.exists() else source
+def _next_command(output: Path, topics: str | None, encoder: str, kind: str) -> str:
+    if topics:
+        words = ["--index", "INDEX", "--topics", topics, "--encoder", encoder, "--output", "RUN"]
+        return shlex.join(["gradir", "search", *words])
+    words = ["--input", str(output), "--type", "impact" if kind == "splade" else "flat", "--output", "index/NAME"]
+    return shlex.join(["gradir", "index", *words])
+
+
+def _inputs(source: str, side: str) -> list[str | Path]:
+    """The files that decide the result: of a BEIR folder only those that are read."""
+    from gradir.data.corpus import corpus_files
+
+    if side == "passage":
+        return list(corpus_files(source))
+    queries = Path(source) / "queries.jsonl"
+    return [queries if queries.exists() else source]
 
 
 def _texts(source: str, side: str, limit: int | None) -> Iterator[tuple[str, str]]:
@@ -90,48 +106,116 @@ def _texts(source: str, side: str, limit: int | None) -> Iterator[tuple[str, str
     return ((document.docid, document.contents) for document in islice(read_corpus(source), limit))
 
 
+def _opened(texts: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The same texts, the first one read: a wrong path shall not wait for the model to load."""
+    return chain(list(islice(texts, 1)), texts)
+
+
+@dataclass
+class _Counts:
+    """What has been written; `postings` and `empty` of sparse vectors only."""
+
+    sparse: bool
+    texts: int = 0
+    postings: int = 0
+    empty: int = 0
+
+    def add(self, vectors: Vectors) -> None:
+        self.texts += len(vectors)
+        if self.sparse:
+            sparse = cast("SparseVectors", vectors)
+            self.postings += len(sparse.terms)
+            self.empty += int((sparse.indptr[1:] == sparse.indptr[:-1]).sum())
+
+    def as_dict(self) -> dict[str, int]:
+        return (
+            {"texts": self.texts, "postings": self.postings, "empty": self.empty}
+            if self.sparse
+            else {"texts": self.texts}
+        )
+
+
 def _encode(
     encoder: Encoder, texts: Iterator[tuple[str, str]], side: Literal["query", "passage"], output: Path, job: Job
 ) -> str:
     """Write all parts; returns a line on what was done."""
     from tqdm import tqdm
 
-    from gradir.data.vectors import SparseVectors, part_path, read_part, write_part, write_vocab
+    from gradir.data.vectors import write_part, write_vocab
 
     metadata = encoder.description()
-    if encoder.config.kind == "splade":
-        write_vocab(output, encoder.vocab())
-    total = postings = empty = number = 0
-    started, fresh = time.perf_counter(), 0
-    with tqdm(desc=f"encode ({metadata['dtype']})", unit=" texts", smoothing=0.05) as bar:
-        while window := list(islice(texts, PART_SIZE)):
+    counts = _Counts(encoder.config.kind == "splade")
+    if counts.sparse:
+        with _writing(output):
+            write_vocab(output, encoder.vocab())
+    windows = enumerate(iter(lambda: list(islice(texts, PART_SIZE)), []))
+    pending = chain(_pass_over(windows, output, counts), windows)
+    found, started = counts.texts, time.perf_counter()
+    bar = tqdm(desc=f"encode ({metadata['dtype']})", unit=" texts", smoothing=0.05, initial=found)
+    with bar:  # begins at what was found, so that its rate is that of this process
+        for number, window in pending:
             docids = [docid for docid, _ in window]
-            if part_path(output, number).exists():
-                found, vectors = read_part(part_path(output, number))
-                if found != docids:
-                    raise GradirError(f"{part_path(output, number)}: other ids than in the input. Give --overwrite.")
-                bar.initial += len(window)
-            else:
-                vectors = encoder.encode([text for _, text in window], side, progress=bar.update)
+            vectors = _vectors(encoder, window, side, bar.update)
+            with _writing(output):
                 write_part(output, number, docids, vectors, metadata)
-                fresh += len(window)
-            if isinstance(vectors, SparseVectors):
-                postings += len(vectors.terms)
-                empty += int((vectors.indptr[1:] == vectors.indptr[:-1]).sum())
-            total, number = total + len(window), number + 1
-            bar.set_postfix_str(_rates(encoder, started, postings, total))
-    seconds = time.perf_counter() - started
-    counts = {"texts": total, "postings": postings, "empty": empty} if postings else {"texts": total}
+            counts.add(vectors)
+            bar.set_postfix_str(_rates(encoder, started, counts))
+    seconds, fresh = time.perf_counter() - started, counts.texts - found
     measured = {"texts_per_second": round(fresh / seconds, 1), "tokens_per_second": round(encoder.tokens / seconds)}
-    job.finish(counts, measured)
-    speed = (
-        f"{fresh / seconds:.0f} texts/s, {_rates(encoder, started, postings, total)}"
-        if fresh
-        else "all parts were there"
-    )
-    return f"{output}: {total} vectors, {metadata['dtype']}, {speed}"
+    with _writing(output):
+        job.finish(counts.as_dict(), measured)
+    speed = f"{fresh / seconds:.0f} texts/s, {_rates(encoder, started, counts)}" if fresh else "all parts were there"
+    return f"{output}: {counts.texts} vectors, {metadata['dtype']}, {speed}"
 
 
-def _rates(encoder: Encoder, started: float, postings: int, texts: int) -> str:
+_Window = tuple[int, list[tuple[str, str]]]
+
+
+def _pass_over(windows: Iterator[_Window], output: Path, counts: _Counts) -> list[_Window]:
+    """Count the parts that an interrupted run left; returns the first window that has none, if any.
+
+    Raises:
+        GradirError: A part holds other documents than the input.
+    """
+    from gradir.data.vectors import part_path, read_part
+
+    for number, window in windows:
+        path = part_path(output, number)
+        if not path.exists():
+            return [(number, window)]
+        docids, vectors = read_part(path)
+        if docids != [docid for docid, _ in window]:
+            raise GradirError(f"{path}: other ids than in the input. Give --overwrite.")
+        counts.add(vectors)
+    return []
+
+
+def _vectors(
+    encoder: Encoder,
+    window: list[tuple[str, str]],
+    side: Literal["query", "passage"],
+    progress: Callable[[int], object],
+) -> Vectors:
+    """The vectors of a window; an unsound one is named by its id."""
+    from gradir.engine.encoder import UnsoundVector
+
+    try:
+        return encoder.encode([text for _, text in window], side, progress=progress)
+    except UnsoundVector as error:
+        what = "query" if side == "query" else "document"
+        raise UnsoundVector(error.row, f"{what} {window[error.row][0]}") from None
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """A full disk is the user's to mend, and the parts that are whole are kept."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise InputError(output, problem, "Make room there; the same command goes on where it stopped") from None
+
+
+def _rates(encoder: Encoder, started: float, counts: _Counts) -> str:
     tokens = f"{encoder.tokens / (time.perf_counter() - started):.0f} tokens/s"
-    return f"{tokens}, {postings / texts:.0f} active terms" if postings else tokens
+    return f"{tokens}, {counts.postings / counts.texts:.0f} active terms" if counts.sparse else tokens

@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gradir.errors import GradirError
 from gradir.models.encoders import replace_module
 from gradir.models.heads import max_products
+from gradir.models.vocabulary import ids_without_token, special_ids
 
 # States enter the activation with this deviation, around this mean: four deviations above the bend of GELU.
 _SPREAD, _LIFT = 1.5, 6.0
@@ -58,7 +60,8 @@ def calibrate_head(mlm: Any, tokenizer: Any, texts: list[str], percentile: float
         pooled = torch.cat([max_products(h, mask, decoder.weight) for h, mask in batches]) / deviation  # [N, V]
         norm.weight.div_(deviation)
         decoder.bias.fill_(-_percentile(pooled, percentile))
-        decoder.bias[sorted(set(tokenizer.all_special_ids))] = _NEVER
+        decoder.bias[[i for i in special_ids(tokenizer) if i < len(decoder.bias)]] = _NEVER
+        decoder.bias[ids_without_token(tokenizer, len(decoder.bias))] = _NEVER
 
 
 def _head_parts(mlm: Any) -> tuple[nn.Linear, nn.LayerNorm, nn.Linear]:
@@ -91,6 +94,5 @@ def _states(model: Any, tokenizer: Any, texts: list[str], max_length: int) -> It
 
 
 def _percentile(values: Tensor, percentile: float) -> float:
-    """The percentile of all values, from a regular sample of at most ten million (torch.quantile's limit is 16 million)."""
-    flat = values.flatten()
-    return float(torch.quantile(flat[:: max(1, flat.numel() // 10_000_000)], percentile / 100))
+    """The percentile of all values (torch.quantile takes no more than 16 million)."""
+    return float(np.percentile(values.numpy().ravel(), percentile))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,12 +68,50 @@ class EncoderConfig:
         return self.top_k_query if side == "query" else self.top_k_passage
 
 
-_ALLOWED = {
-    "kind": ("dense", "splade"),
-    "pooling": ("mean", "cls", "max"),
-    "special_tokens": ("drop", "keep"),
-    "query_side": ("encoder",),
+def _one_of(*allowed: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+_TEXT = (lambda value: isinstance(value, str), "text")
+_COUNT = (_is_count, "a whole number above 0")
+_COUNT_OR_NULL = (lambda value: value is None or _is_count(value), "null or a whole number above 0")
+
+# field: (whether a value will do, what will do in words)
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "kind": _one_of("dense", "splade"),
+    "pooling": _one_of("mean", "cls", "max"),
+    "normalize": (lambda value: isinstance(value, bool), "true or false"),
+    "query_prefix": _TEXT,
+    "passage_prefix": _TEXT,
+    "max_query_length": _COUNT,
+    "max_passage_length": _COUNT,
+    "impact_scale": (lambda value: value is None or _is_scale(value), "a number above 0"),
+    "special_tokens": _one_of("drop", "keep"),
+    "top_k_query": _COUNT_OR_NULL,
+    "top_k_passage": _COUNT_OR_NULL,
+    "query_side": _one_of("encoder"),
+    "tokenizer_sha256": _TEXT,
+    "weights_sha256": _TEXT,
 }
+
+# Families whose positions are counted from the padding id + 1, so that 514 rows hold 512 tokens.
+_OFFSET_POSITIONS = (
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "roberta-prelayernorm",
+    "camembert",
+    "mpnet",
+    "longformer",
+)
 
 
 def read_config(folder: str | Path) -> EncoderConfig:
@@ -87,14 +126,36 @@ def read_config(folder: str | Path) -> EncoderConfig:
     folder = Path(folder)
     if (folder / "gradir.json").exists():
         return _from_gradir(folder / "gradir.json")
-    if not (folder / "config.json").exists():
-        raise InputError(folder, "holds no encoder (no config.json)", "Name a Hugging Face model folder")
     if (folder / "modules.json").exists():
         return _from_sentence_transformers(folder)
-    architecture = str(_read_json(folder / "config.json").get("architectures", [""])[0])
+    settings = read_model_settings(folder)
+    length = min(256, position_limit(settings) or 256)
+    lengths: dict[str, Any] = {"max_query_length": length, "max_passage_length": length}
+    architecture = str((settings.get("architectures") or [""])[0])
     if architecture.endswith("ForMaskedLM"):
-        return EncoderConfig(kind="splade", pooling="max")
-    return EncoderConfig(kind="dense", pooling="mean", normalize=True)
+        return EncoderConfig(kind="splade", pooling="max", **lengths)
+    return EncoderConfig(kind="dense", pooling="mean", normalize=True, **lengths)
+
+
+def read_model_settings(folder: Path) -> dict[str, Any]:
+    """Hugging Face's `config.json`.
+
+    Raises:
+        InputError: There is none, or it is malformed.
+    """
+    if not (folder / "config.json").exists():
+        raise InputError(folder, "holds no encoder (no config.json)", "Name a Hugging Face model folder")
+    return _read_object(folder / "config.json")
+
+
+def position_limit(settings: Mapping[str, Any]) -> int | None:
+    """The most tokens that a model takes, by its `config.json`; None where it names no limit."""
+    positions: Any = settings.get("max_position_embeddings")
+    if not _is_count(positions):
+        return None
+    padding = settings.get("pad_token_id")
+    taken = (1 if padding is None else padding) + 1 if settings.get("model_type") in _OFFSET_POSITIONS else 0
+    return int(positions) - taken
 
 
 def write_config(folder: str | Path, config: EncoderConfig) -> None:
@@ -109,85 +170,164 @@ def override(config: EncoderConfig, **changes: Any) -> EncoderConfig:
     return replace(config, **{name: value for name, value in changes.items() if value is not None})
 
 
+def check_config(config: EncoderConfig, limit: int | None = None) -> None:
+    """Refuse a configuration that cannot be, listing all that is wrong with it.
+
+    Args:
+        config: The configuration, overrides included.
+        limit: The most tokens that the model takes.
+
+    Raises:
+        GradirError: Values out of range, a pooling that does not go with the kind, texts longer than the model takes.
+    """
+    problems = _problems(asdict(config))
+    for name in ("max_query_length", "max_passage_length"):
+        length = getattr(config, name)
+        if limit is not None and _is_count(length) and length > limit:
+            problems.append(f"`{name}` is {length}, but the model takes at most {limit} tokens")
+    if problems:
+        raise GradirError(f"the encoder cannot be opened so: {'; '.join(problems)}. Change the flag, or gradir.json.")
+
+
+def _problems(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of these fields."""
+    problems = [
+        f"`{name}` is {json.dumps(values[name], ensure_ascii=False)}, not {words}"
+        for name, (will_do, words) in _RULES.items()
+        if name in values and not will_do(values[name])
+    ]
+    kind, pooling = values.get("kind"), values.get("pooling")
+    if kind == "splade" and values.get("impact_scale", PYSERINI_SCALE) is None:
+        problems.append("`impact_scale` is null, which only a dense encoder may have")
+    if not problems and kind and pooling and (pooling == "max") != (kind == "splade"):
+        problems.append(
+            f"pooling '{pooling}' does not go with a {kind} encoder: it is mean or cls (dense), max (splade)"
+        )
+    return problems
+
+
 def _from_gradir(path: Path) -> EncoderConfig:
-    value = _read_json(path)
-    check_format(path, value)
-    names = [field.name for field in fields(EncoderConfig)]
-    problems = [f"unknown key `{key}`{nearest(key, names)}" for key in value if key not in (*names, "format")]
-    problems += [f"no `{key}`" for key in ("kind", "pooling") if key not in value]
-    for key, allowed in _ALLOWED.items():
-        if key in value and value[key] not in allowed:
-            problems.append(f"`{key}` is {value[key]!r}, not one of {', '.join(allowed)}")
+    values = _read_object(path)
+    check_format(path, values)
+    problems = [f"unknown key `{key}`{nearest(key, _RULES)}" for key in values if key not in (*_RULES, "format")]
+    problems += [f"no `{key}`" for key in ("kind", "pooling") if key not in values]
+    problems += _problems(values)
     if problems:
         raise InputError(path, "; ".join(problems), "Mend these, or use a gradir that knows them")
-    return EncoderConfig(**{key: value[key] for key in names if key in value})
+    return EncoderConfig(**{key: values[key] for key in _RULES if values.get(key) is not None})
 
 
 def _from_sentence_transformers(folder: Path) -> EncoderConfig:
     """Pooling, normalisation and prompts as sentence-transformers would apply them.
 
+    One difference is meant: where the `document` prompt is empty, the `passage` or `corpus` prompt counts.
+
     Raises:
-        InputError: A module that changes the vectors and is not known here (Dense, LSTM, …).
+        InputError: Something that changes the vectors and is not known here (Dense, LSTM, sum pooling, …).
     """
-    modules = {str(module["type"]).rsplit(".", 1)[-1]: module["path"] for module in _read_json(folder / "modules.json")}
-    settings = _read_json(folder / "config_sentence_transformers.json", missing={})
-    prompts = settings.get("prompts") or {}
-    passage = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), "")
-    length = _read_json(folder / "sentence_bert_config.json", missing={}).get("max_seq_length") or 256
-    known: Mapping[str, Any] = {
+    modules = _module_paths(folder / "modules.json")
+    names = set(modules)
+    splade = "SpladePooling" in names
+    needed, optional = {"SpladePooling"} if splade else {"Transformer", "Pooling"}, {"Transformer", "MLMTransformer"}
+    known = needed | (optional if splade else {"Normalize"})
+    if names - known:
+        raise InputError(
+            folder, f"has the modules {', '.join(sorted(names - known))}", f"Only {', '.join(sorted(known))} are known"
+        )
+    if needed - names or not names & optional:
+        raise InputError(folder / "modules.json", f"names only {', '.join(sorted(names)) or 'no modules'}", _WHOLE)
+    subfolder = next(modules[name] for name in modules if name in optional)
+    if subfolder:
+        raise InputError(
+            folder, f"keeps its Transformer in {subfolder}", "Save it with sentence-transformers 5 or later"
+        )
+    texts = _text_settings(folder)
+    if splade:
+        _check_splade_pooling(folder / modules["SpladePooling"])
+        return EncoderConfig(kind="splade", pooling="max", special_tokens="keep", **texts)
+    pooling = _dense_pooling(
+        folder / modules["Pooling"], prompted=bool(texts["query_prefix"] + texts["passage_prefix"])
+    )
+    return EncoderConfig(kind="dense", pooling=pooling, normalize="Normalize" in names, **texts)
+
+
+_WHOLE = "Copy the whole model folder again"
+
+
+def _module_paths(path: Path) -> dict[str, str]:
+    """`{class name: subfolder}` of sentence-transformers' modules, in order."""
+    modules = _read_json(path)
+    if not isinstance(modules, list) or not all(
+        isinstance(one, dict) and {"type", "path"} <= set(one) for one in modules
+    ):
+        raise InputError(path, "is not a list of modules with `type` and `path`", _WHOLE)
+    return {str(module["type"]).rsplit(".", 1)[-1]: str(module["path"]) for module in modules}
+
+
+def _text_settings(folder: Path) -> dict[str, Any]:
+    """Prefixes and lengths of a sentence-transformers folder."""
+    prompts = _read_object(folder / "config_sentence_transformers.json", missing={}).get("prompts") or {}
+    settings = _read_object(folder / "sentence_bert_config.json", missing={})
+    tokenizer = _read_object(folder / "tokenizer_config.json", missing={})
+    if settings.get("do_lower_case") and not tokenizer.get("do_lower_case"):
+        raise InputError(
+            folder / "sentence_bert_config.json",
+            "asks for lower case that the tokenizer does not make",
+            "Save the folder again with sentence-transformers 6 or later",
+        )
+    limit = position_limit(read_model_settings(folder))
+    # since sentence-transformers 6 the tokenizer holds the length; one without a limit names 10**30
+    declared: Any = settings.get("max_seq_length") or tokenizer.get("model_max_length")
+    length = declared if _is_count(declared) and declared < 2**31 else limit or 256
+    length = min(length, limit or length)
+    return {
         "query_prefix": prompts.get("query") or "",
-        "passage_prefix": passage,
+        "passage_prefix": next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), ""),
         "max_query_length": length,
         "max_passage_length": length,
     }
-    if set(modules) <= {"MLMTransformer", "SpladePooling"}:
-        pooling = _read_json(folder / modules["SpladePooling"] / "config.json", missing={})
-        if pooling.get("pooling_strategy", "max") != "max":
-            raise InputError(folder, f"SPLADE pooling {pooling['pooling_strategy']!r}", "Only max pooling is known")
-        return EncoderConfig(kind="splade", pooling="max", special_tokens="keep", **known)
-    unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
-    if unknown:
+
+
+def _check_splade_pooling(folder: Path) -> None:
+    settings = _read_object(folder / "config.json", missing={})
+    for key, only in (("pooling_strategy", "max"), ("activation_function", "relu")):
+        if settings.get(key, only) != only:
+            raise InputError(folder, f"`{key}` is {settings[key]!r}", f"Only {only} is known")
+
+
+def _dense_pooling(folder: Path, prompted: bool) -> Literal["mean", "cls"]:
+    settings = _read_object(folder / "config.json")
+    if prompted and settings.get("include_prompt") is False:
         raise InputError(
-            folder, f"has the modules {', '.join(sorted(unknown))}", "Only Transformer, Pooling, Normalize are known"
+            folder, "leaves the prompt's tokens out of the pooling", "Only pooling over all tokens is known"
         )
-    return EncoderConfig(
-        kind="dense", pooling=_dense_pooling(folder / modules["Pooling"]), normalize="Normalize" in modules, **known
-    )
-
-
-def _dense_pooling(folder: Path) -> Literal["mean", "cls"]:
-    settings = _read_json(folder / "config.json")
-    mode = settings.get("pooling_mode")
-    active = (
-        [mode]
-        if mode
-        else [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
-    )
-    if active in (["pooling_mode_mean_tokens"], ["mean"]):
+    modes = settings.get("pooling_mode") or [
+        key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True
+    ]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    if modes in (["pooling_mode_mean_tokens"], ["mean"]):
         return "mean"
-    if active in (["pooling_mode_cls_token"], ["cls"]):
+    if modes in (["pooling_mode_cls_token"], ["cls"]):
         return "cls"
-    raise InputError(folder, f"pools by {' and '.join(active) or 'nothing'}", "Only mean or cls is known")
+    raise InputError(folder, f"pools by {' and '.join(modes) or 'nothing'}", "Only mean or cls is known")
 
 
-def _read_json(path: Path, missing: Any = None) -> Any:
-    if not path.exists() and missing is not None:
+def _read_object(path: Path, missing: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A JSON object; `missing` where there is no such file and that will do."""
+    if missing is not None and not path.exists():
         return missing
+    value = _read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(path, "not a JSON object", _WHOLE)
+    return value
+
+
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "is missing", "Copy the whole model folder") from None
+    except UnicodeDecodeError:
+        raise InputError(path, "not UTF-8", _WHOLE) from None
     except json.JSONDecodeError as error:
-        raise InputError(path, f"not JSON ({error.msg})", "Copy the model folder again", error.lineno) from None
-
-
-def check_pooling(config: EncoderConfig) -> None:
-    """Refuse a pooling that does not go with the kind of encoder.
-
-    Raises:
-        GradirError: For `max` with dense vectors, or `mean`/`cls` with SPLADE.
-    """
-    if (config.pooling == "max") != (config.kind == "splade"):
-        raise GradirError(
-            f"pooling '{config.pooling}' does not go with a {config.kind} encoder. Use mean or cls (dense), max (splade)."
-        )
+        raise InputError(path, f"not JSON ({error.msg})", _WHOLE, error.lineno) from None

@@ -33,7 +33,7 @@ class SpladeEncoder(nn.Module):
 
     Args:
         mlm: Any Hugging Face masked-language model.
-        dropped: Ids of terms that are always 0 (special tokens).
+        dropped: Ids of terms that are always 0 (special tokens, rows of the decoder that stand for no token).
     """
 
     dropped: Tensor
@@ -55,7 +55,7 @@ class SpladeEncoder(nn.Module):
         """
         hidden = self.mlm(input_ids=input_ids, attention_mask=attention_mask).logits  # [B, S, H]
         weights = splade_pool(hidden, attention_mask, self.decoder.weight, self.decoder.bias)  # [B, V]
-        return weights.index_fill_(1, self.dropped, 0.0)
+        return weights.index_fill(1, self.dropped, 0.0)
 
 
 def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> None:

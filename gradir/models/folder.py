@@ -12,10 +12,22 @@ from typing import Any
 from torch import nn
 
 from gradir.data.atomic import new_text
+from gradir.data.vectors import write_vocab
 from gradir.errors import GradirError, InputError
-from gradir.models.config import EncoderConfig, Kind, check_pooling, override, read_config, write_config
+from gradir.models.config import (
+    EncoderConfig,
+    Kind,
+    check_config,
+    override,
+    position_limit,
+    read_config,
+    read_model_settings,
+    write_config,
+)
+from gradir.models.vocabulary import ids_without_token, size, special_ids, terms_by_id
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spm.model")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,12 @@ class EncoderFolder:
     tokenizer: Any
 
 
-def locate(encoder: str | Path) -> Path:
+def locate(encoder: str | Path, trust_remote_code: bool = False) -> Path:
     """The local folder of an encoder; a hub name is downloaded (or found in the cache).
+
+    Args:
+        encoder: A folder or hub name.
+        trust_remote_code: Fetch the model's own Python code as well.
 
     Raises:
         GradirError: Neither a folder nor a hub name that can be fetched.
@@ -44,16 +60,17 @@ def locate(encoder: str | Path) -> Path:
     path = Path(encoder)
     if path.is_dir():
         return path
+    if path.exists():
+        raise InputError(path, "is a file", "Name the model folder that it lies in")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json"]
+    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", *(["*.py"] if trust_remote_code else [])]
     try:
         return Path(snapshot_download(str(encoder), allow_patterns=wanted))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        cause = str(error).splitlines()[0]
         raise GradirError(
-            f"{encoder} is no folder here, and the hub did not give it ({cause}). Check the path or the name."
+            f"{encoder} is no folder here, and the hub did not give it ({_cause(error)}). Check the path or the name."
         ) from None
 
 
@@ -69,65 +86,91 @@ def open_folder(
         changes: Overrides of the fields of `EncoderConfig`; None leaves a field as it is.
 
     Raises:
-        GradirError: No such encoder, no tokenizer, a vocabulary that does not fit the model, weights that are missing.
+        GradirError: No such encoder, no tokenizer, a vocabulary that does not fit the model, weights that are missing,
+            texts longer than the model takes.
     """
-    path = locate(encoder)
+    path = locate(encoder, trust_remote_code)
     config = read_config(path)
     if kind and kind != config.kind:
         config = replace(config, kind=kind, pooling="max" if kind == "splade" else "mean", normalize=kind == "dense")
     config = override(config, **changes)
-    check_pooling(config)
+    check_config(config, position_limit(read_model_settings(path)))
     tokenizer = open_tokenizer(path, trust_remote_code)
-    model = _open_model(path, config, tokenizer, trust_remote_code)
-    hashes: dict[str, Any] = {"tokenizer_sha256": _hash(path, _TOKENIZER_FILES), "weights_sha256": weights_hash(path)}
-    return EncoderFolder(path, replace(config, **hashes), model.eval(), tokenizer)
+    open_model = _open_dense if config.kind == "dense" else _open_splade
+    model = open_model(path, config, tokenizer, trust_remote_code)
+    return EncoderFolder(path, replace(config, **_hashes(path)), model.eval(), tokenizer)
 
 
 def open_tokenizer(path: Path, trust_remote_code: bool = False) -> Any:
     """The Hugging Face tokenizer of a folder.
 
     Raises:
-        InputError: The folder holds none.
+        InputError: The folder holds none, or a damaged one.
     """
     from transformers import AutoTokenizer
 
     if not any((path / name).exists() for name in (*_TOKENIZER_FILES, "tokenizer_config.json")):
         raise InputError(path, "holds no tokenizer", "Copy the tokenizer's files beside the weights")
-    return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(path, f"its tokenizer cannot be loaded ({_cause(error)})", _fix(error)) from None
 
 
-def _open_model(path: Path, config: EncoderConfig, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
-    from gradir.models.encoders import DenseEncoder, SpladeEncoder
+def _open_dense(path: Path, config: EncoderConfig, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
+    from gradir.models.encoders import DenseEncoder
 
-    if config.kind == "dense":
-        backbone, missing = load_pretrained("AutoModel", path, trust_remote_code)
-        lacking = [name for name in missing if "pooler" not in name]  # BERT's pooler is not used
-        model: nn.Module = DenseEncoder(backbone, config.pooling, config.normalize)  # type: ignore[arg-type]
-    else:
-        backbone, lacking = load_pretrained("AutoModelForMaskedLM", path, trust_remote_code)
-        dropped = sorted(set(tokenizer.all_special_ids)) if config.special_tokens == "drop" else []
-        size = backbone.get_input_embeddings().num_embeddings
-        model = SpladeEncoder(backbone, [i for i in dropped if i < size])
+    backbone, missing = load_pretrained("AutoModel", path, trust_remote_code)
+    if backbone.config.is_encoder_decoder:
+        raise InputError(path, "is an encoder-decoder model", "Only encoders are known")
+    lacking = [name for name in missing if "pooler" not in name]  # BERT's pooler is not used
     if lacking:
+        raise InputError(path, f"has no weights for {_some(lacking)}", "Copy it again")
+    _check_vocabulary(path, tokenizer, backbone.get_input_embeddings().num_embeddings)
+    return DenseEncoder(backbone, config.pooling, config.normalize)  # type: ignore[arg-type]
+
+
+def _open_splade(path: Path, config: EncoderConfig, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
+    from gradir.models.encoders import SpladeEncoder
+
+    mlm, lacking = load_pretrained("AutoModelForMaskedLM", path, trust_remote_code)
+    if lacking:
+        fix = "Make a SPLADE encoder of it first: gradir train init-splade"
+        raise InputError(path, f"has no weights for {_some(lacking)}", fix)
+    decoder = mlm.get_output_embeddings()
+    if not isinstance(decoder, nn.Linear):
+        raise InputError(path, f"{type(mlm).__name__} has no linear output layer", "It cannot be a SPLADE encoder")
+    rows = min(decoder.out_features, mlm.get_input_embeddings().num_embeddings)
+    _check_vocabulary(path, tokenizer, rows)
+    dropped = ids_without_token(tokenizer, decoder.out_features)
+    if config.special_tokens == "drop":
+        dropped += special_ids(tokenizer)
+    return SpladeEncoder(mlm, dropped)
+
+
+def _check_vocabulary(path: Path, tokenizer: Any, rows: int) -> None:
+    if size(tokenizer) > rows:
         raise InputError(
-            path,
-            f"has no weights for {', '.join(lacking[:3])}{' …' if len(lacking) > 3 else ''}",
-            "Make a SPLADE encoder of it first: gradir train init-splade"
-            if config.kind == "splade"
-            else "Copy it again",
+            path, f"the tokenizer has {size(tokenizer)} tokens, the model {rows}", "They do not belong together"
         )
-    rows = backbone.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise InputError(
-            path, f"the tokenizer has {len(tokenizer)} tokens, the model {rows}", "They do not belong together"
-        )
-    return model
 
 
 def load_pretrained(auto_class: str, path: Path, trust_remote_code: bool = False) -> tuple[Any, list[str]]:
-    """(model in float32, names of weights that the folder lacks), from safetensors only."""
-    import transformers
+    """(model in float32, names of weights that the folder lacks), from safetensors only.
 
+    Raises:
+        InputError: The folder cannot be loaded, or holds pickles only.
+    """
+    import transformers
+    from safetensors import SafetensorError
+
+    pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
+    if pickles and not any(path.glob("*.safetensors")):
+        raise InputError(
+            path,
+            f"has its weights in {pickles[0]} only, and a pickle can run any code",
+            "Save the model again where you trust it, with save_pretrained: that writes model.safetensors",
+        )
     transformers.utils.logging.disable_progress_bar()
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()  # what is missing is reported by us, with the fix
@@ -135,13 +178,26 @@ def load_pretrained(auto_class: str, path: Path, trust_remote_code: bool = False
         model, info = getattr(transformers, auto_class).from_pretrained(
             path, dtype="float32", trust_remote_code=trust_remote_code, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError) as error:
-        raise InputError(
-            path, f"cannot be loaded ({str(error).splitlines()[0]})", "Is it a whole model folder?"
-        ) from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(path, f"cannot be loaded ({_cause(error)})", _fix(error)) from None
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
     return model, sorted(info["missing_keys"])
+
+
+def _cause(error: Exception) -> str:
+    """The first line of what a library says."""
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+
+
+def _fix(error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return "If you trust its code, give --trust-remote-code"
+    return "Is it a whole model folder?"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def write_splade_folder(folder: Path, mlm: Any, tokenizer: Any, config: EncoderConfig) -> None:
@@ -154,11 +210,13 @@ def write_splade_folder(folder: Path, mlm: Any, tokenizer: Any, config: EncoderC
         config: `gradir.json`; the hashes are filled in.
     """
     tokenizer.model_max_length = max(config.max_query_length, config.max_passage_length)
+    # Every call sets both; in the file they would be those of the last call, and bind those who use the file as it is.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     mlm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    with new_text(folder / "vocab.txt") as stream:
-        stream.writelines(f"{token}\n" for token, _ in vocab)
+    rows = mlm.get_output_embeddings().out_features
+    write_vocab(folder, terms_by_id(tokenizer, rows))
     package = "sentence_transformers.sparse_encoder.models"
     _write_json(
         folder / "modules.json",
@@ -168,7 +226,7 @@ def write_splade_folder(folder: Path, mlm: Any, tokenizer: Any, config: EncoderC
         ],
     )
     (folder / "1_SpladePooling").mkdir()
-    pooling = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": len(vocab)}
+    pooling = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": rows}
     _write_json(folder / "1_SpladePooling" / "config.json", pooling)
     _write_json(
         folder / "sentence_bert_config.json", {"max_seq_length": config.max_passage_length, "do_lower_case": False}
@@ -176,11 +234,11 @@ def write_splade_folder(folder: Path, mlm: Any, tokenizer: Any, config: EncoderC
     prompts = {"query": config.query_prefix, "document": config.passage_prefix}
     settings = {"model_type": "SparseEncoder", "prompts": prompts, "similarity_fn_name": "dot"}
     _write_json(folder / "config_sentence_transformers.json", settings)
-    hashes: dict[str, Any] = {
-        "tokenizer_sha256": _hash(folder, _TOKENIZER_FILES),
-        "weights_sha256": weights_hash(folder),
-    }
-    write_config(folder, replace(config, **hashes))
+    write_config(folder, replace(config, **_hashes(folder)))
+
+
+def _hashes(path: Path) -> dict[str, Any]:
+    return {"tokenizer_sha256": _hash(path, _TOKENIZER_FILES), "weights_sha256": weights_hash(path)}
 
 
 def weights_hash(path: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from gradir.command import Outcome
+from gradir.errors import GradirError, InputError
 
 
 def run(
@@ -35,31 +38,59 @@ def run(
         seed: Seed of the sample.
         overwrite: Start afresh where the output exists.
     """
+    _check_arguments(percentile, samples, max_length)
     from gradir.data.atomic import new_folder
-    from gradir.data.corpus import read_corpus
+    from gradir.data.corpus import corpus_files
     from gradir.data.manifest import Job
-    from gradir.models.config import EncoderConfig
+    from gradir.models.config import EncoderConfig, check_config, position_limit, read_model_settings
     from gradir.models.folder import load_pretrained, locate, open_tokenizer, write_splade_folder
 
     path = locate(encoder)
+    settings = EncoderConfig(kind="splade", pooling="max", max_query_length=max_length, max_passage_length=max_length)
+    check_config(settings, position_limit(read_model_settings(path)))
     config = {"encoder": encoder, "percentile": percentile, "samples": samples, "max_length": max_length, "seed": seed}
-    job = Job(output, "gradir train init-splade", config, [path, corpus], overwrite)
-    then = f"gradir encode --encoder {output} --corpus {corpus} --output vectors"
+    job = Job(output, "gradir train init-splade", config, [path, *corpus_files(corpus)], overwrite)
+    words = ["--encoder", str(output), "--corpus", corpus, "--output", "vectors"]
+    then = shlex.join(["gradir", "encode", *words])
     if job.finished:
         return Outcome(output, f"{output} is there already; nothing to do", then)
     mlm, missing = load_pretrained("AutoModelForMaskedLM", path)
     tokenizer = open_tokenizer(path)
-    if missing:
-        from gradir.models.calibrate import calibrate_head
-
-        texts = reservoir((document.contents for document in read_corpus(corpus)), samples, seed)
-        calibrate_head(mlm.eval(), tokenizer, texts, percentile, max_length)
-    settings = EncoderConfig(kind="splade", pooling="max", max_query_length=max_length, max_passage_length=max_length)
+    texts = _calibrate(path, mlm, missing, tokenizer, corpus, config) if missing else 0
     with new_folder(output, replace=True) as folder:
         write_splade_folder(folder, mlm, tokenizer, settings)
-    job.finish({"samples": samples if missing else 0, "parameters": sum(p.numel() for p in mlm.parameters())})
+    job.finish({"samples": texts, "parameters": sum(p.numel() for p in mlm.parameters())})
     head = "a calibrated head" if missing else "its own masked-language head"
     return Outcome(output, f"{output}: SPLADE encoder with {head}, {job.seconds():.0f} s", then)
+
+
+def _check_arguments(percentile: float, samples: int, max_length: int) -> None:
+    problems = [] if 0 < percentile < 100 else [f"--percentile {percentile} does not lie between 0 and 100"]
+    problems += [] if samples >= 1 else [f"--samples {samples} is not above 0"]
+    problems += [] if max_length >= 3 else [f"--max-length {max_length} leaves no room beside two special tokens"]
+    if problems:
+        raise GradirError("; ".join(problems) + ".")
+
+
+def _calibrate(path: Path, mlm: Any, missing: list[str], tokenizer: Any, corpus: str, config: dict[str, Any]) -> int:
+    """Give the model a calibrated head; returns the number of sample texts.
+
+    Raises:
+        InputError: The folder lacks more weights than those of the head, or the corpus is blank.
+    """
+    from gradir.data.corpus import read_corpus
+    from gradir.models.calibrate import calibrate_head
+
+    backbone = {id(parameter) for parameter in mlm.base_model.parameters()}
+    lost = [name for name in missing if id(mlm.get_parameter(name)) in backbone]
+    if lost:
+        raise InputError(path, f"has no weights for {lost[0]}, which is no part of the head", "Copy it again")
+    documents = (document.contents for document in read_corpus(corpus))
+    texts = reservoir(documents, config["samples"], config["seed"])
+    if not texts:
+        raise InputError(corpus, "all documents are blank", "The head is calibrated on their texts")
+    calibrate_head(mlm.eval(), tokenizer, texts, config["percentile"], config["max_length"])
+    return len(texts)
 
 
 def reservoir(texts: Iterator[str], samples: int, seed: int) -> list[str]:
