@@ -15,6 +15,26 @@ import pytest
 # No test asks the hub for anything, and a wrong name must fail at once. Read once, when huggingface_hub is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+SKIPS = Path(__file__).with_name("SKIPS.md").read_text(encoding="utf-8")
+unlisted: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail") and f"`{report.nodeid}`" not in SKIPS:
+        unlisted.append(f"{report.nodeid}: {report.longreprtext.splitlines()[-1]}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip that tests/SKIPS.md does not list is a failure."""
+    if unlisted:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in unlisted:
+        terminalreporter.write_line(f"not listed in tests/SKIPS.md: {line}", red=True)
+
+
 SUBJECTS = (
     "A wing spar of aluminium",
     "The boundary layer of a flat plate",

@@ -122,7 +122,6 @@ def test_command_with_pyserinis_flags(tmp_path, capsys):
 
 @pytest.mark.parametrize(("depth", "hits", "k", "count"), [(1000, 1000, 60, 2), (5, 7, 1, 2), (30, 1000, 60, 4)])
 def test_equals_pyserini(tmp_path, depth, hits, k, count):
-    pytest.importorskip("pyserini.fusion", reason="Pyserini is the oracle")
     from pyserini.fusion import reciprocal_rank_fusion
     from pyserini.trectools import TrecRun
 

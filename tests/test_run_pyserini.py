@@ -13,8 +13,6 @@ import pytest
 
 from gradir import run_pyserini
 
-pytest.importorskip("pyserini.setup")
-
 DOCUMENTS: list[tuple[str, dict[str, int]]] = [
     ("d1", {"wing": 10, "spar": 5}),
     ("d2", {"wing": 3, "##ing": 7}),

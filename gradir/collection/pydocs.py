@@ -40,8 +40,7 @@ def pydocs(output: Path, overwrite: bool = False) -> Outcome:
         _write(collection, folder)
         counts = summary(collection) | {"collection_sha256": collection_hash(folder)}
         _write_readme(folder, collection, counts)
-        job.output = folder
-        job.finish(counts)
+        job.finish(counts, folder=folder)
     return Outcome(output, f"{output}: {_sentence(counts)}", next_command)
 
 

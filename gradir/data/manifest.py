@@ -201,24 +201,29 @@ class Job:
             if not self.resumed:
                 _write(self._partial, self.manifest)
 
-    def finish(self, counts: Mapping[str, Any], measured: Mapping[str, Any] | None = None) -> None:
+    def finish(
+        self, counts: Mapping[str, Any], measured: Mapping[str, Any] | None = None, folder: Path | None = None
+    ) -> None:
         """Write the manifest; from now on the artefact is whole.
 
         Args:
             counts: Numbers in, out, and dropped by reason.
             measured: Rates and sizes; seconds and peak memory are added.
+            folder: Where the output stands until it is renamed (`atomic.new_folder`): with the manifest inside before it gets
+                its name, a kill leaves no artefact that a second run would not know.
         """
-        if not self.output.exists():
-            raise RuntimeError(f"finish() before {self.output} is there")
-        if self.output.is_dir():  # what --overwrite may remove
-            self.manifest["files"] = [file.relative_to(self.output).as_posix() for file in _files(self.output)]
+        made = folder or self.output
+        if not made.exists():
+            raise RuntimeError(f"finish() before {made} is there")
+        if made.is_dir():  # what --overwrite may remove
+            self.manifest["files"] = [file.relative_to(made).as_posix() for file in _files(made)]
         self.manifest["counts"] = dict(counts)
         self.manifest["measured"] = {
             "seconds": round(self.seconds(), 3),
             "peak_memory_mib": peak_memory_mib(),
             **(measured or {}),
         }
-        _write(manifest_path(self.output), self.manifest)
+        _write(manifest_path(made), self.manifest)
         if self._partial:
             self._partial.unlink(missing_ok=True)
 

@@ -69,7 +69,7 @@ def _costs(plan: Plan, name: str) -> dict[str, float]:
     costs["documents_per_second"] = encoded["measured"]["texts_per_second"]
     if name == "impact":
         costs["document_terms"] = encoded["counts"]["postings"] / encoded["counts"]["texts"]
-        costs["query_terms"] = search["counts"].get("query_terms", 0) / search["counts"]["queries"]
+        costs["query_terms"] = search["counts"]["query_terms"] / search["counts"]["queries"]
     return costs
 
 

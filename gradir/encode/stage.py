@@ -75,7 +75,7 @@ def run(
     then = _next_command(output, topics, encoder, opened.config.kind)
     if job.finished:
         return Outcome(output, f"{output} is finished already; nothing to do", then)
-    return Outcome(output, _encode(opened, texts, side, output, job), then)
+    return Outcome(output, _encode(opened, texts, side, job, _total(source, side, limit)), then)
 
 
 def _next_command(output: Path, topics: str | None, encoder: str, kind: str) -> str:
@@ -104,6 +104,15 @@ def _texts(source: str, side: str, limit: int | None) -> Iterator[tuple[str, str
     if side == "query":
         return ((query.qid, query.text) for query in islice(read_topics(source), limit))
     return ((document.docid, document.contents) for document in islice(read_corpus(source), limit))
+
+
+def _total(source: str, side: str, limit: int | None) -> int | None:
+    """How many texts there will be, where that can be told quickly."""
+    from gradir.data.corpus import count_documents
+    from gradir.data.topics import read_topics
+
+    total = count_documents(source) if side == "passage" else sum(1 for _ in read_topics(source))
+    return total if total is None or limit is None else min(total, limit)
 
 
 def _opened(texts: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -136,14 +145,18 @@ class _Counts:
 
 
 def _encode(
-    encoder: Encoder, texts: Iterator[tuple[str, str]], side: Literal["query", "passage"], output: Path, job: Job
+    encoder: Encoder,
+    texts: Iterator[tuple[str, str]],
+    side: Literal["query", "passage"],
+    job: Job,
+    total: int | None,
 ) -> str:
     """Write all parts; returns a line on what was done."""
     from tqdm import tqdm
 
     from gradir.data.vectors import write_part, write_vocab
 
-    metadata = encoder.description()
+    output, metadata = job.output, encoder.description()
     counts = _Counts(encoder.config.kind == "splade")
     if counts.sparse:
         with _writing(output):
@@ -151,7 +164,7 @@ def _encode(
     windows = enumerate(iter(lambda: list(islice(texts, PART_SIZE)), []))
     pending = chain(_pass_over(windows, output, counts), windows)
     found, started = counts.texts, time.perf_counter()
-    bar = tqdm(desc=f"encode ({metadata['dtype']})", unit=" texts", smoothing=0.05, initial=found)
+    bar = tqdm(desc=f"encode ({metadata['dtype']})", unit=" texts", smoothing=0.05, total=total, initial=found)
     with bar:  # begins at what was found, so that its rate is that of this process
         for number, window in pending:
             docids = [docid for docid, _ in window]

@@ -41,6 +41,7 @@ class Encoder:
         config: The encoder's configuration.
         dtype: The number format in use.
         tokens: Tokens encoded so far, special ones included, padding not.
+        active_terms: Terms of the sparse vectors given so far.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Encoder:
         self.batch_tokens = batch_tokens or _BUDGET.get(self.device.type, 16384)
         self.tokenizer: Any = folder.tokenizer
         self.model = folder.model.to(self.device, self.dtype)
-        self.tokens = 0
+        self.tokens = self.active_terms = 0
 
     @classmethod
     def open(
@@ -116,7 +117,9 @@ class Encoder:
                 progress(len(batch))
         vectors = self._concatenated(parts, order)
         if isinstance(vectors, SparseVectors):
-            return _emptied(vectors, [not text.strip() or row == nothing for text, row in zip(texts, ids, strict=True)])
+            blank = [not text.strip() or row == nothing for text, row in zip(texts, ids, strict=True)]
+            vectors = _emptied(vectors, blank)
+            self.active_terms += len(vectors.terms)
         return vectors
 
     def _token_ids(self, texts: Sequence[str], side: Side) -> list[list[int]]:

@@ -18,7 +18,7 @@ def run(
     type: Type,
     m: int = 32,
     ef_construction: int = 200,
-    ef_search: int = 1000,
+    ef_search: int = 256,
     overwrite: bool = False,
 ) -> Outcome:
     """Write an index that Pyserini searches, from vector shards (or, for BM25, from a corpus).
@@ -37,12 +37,12 @@ def run(
     _check_graph(m, ef_construction, ef_search)
     _check_apart(input, output, type)
     from gradir.data.atomic import new_folder
-    from gradir.data.corpus import corpus_files
+    from gradir.data.corpus import corpus_files, count_documents
     from gradir.data.manifest import Job
     from gradir.data.vectors import VectorShards
 
     config: dict[str, Any] = {"type": type}
-    total = None
+    total = count_documents(input) if type == "bm25" else None
     if type != "bm25":
         shards = VectorShards(input)
         _check_kind(shards, type)
@@ -58,9 +58,8 @@ def run(
     with new_folder(output, replace=True) as folder:
         counts = _write(type, input, folder, total, config)
         size = sum(file.stat().st_size for file in folder.iterdir())
-        # The manifest goes in before the folder gets its name: a kill leaves no index that a second run would not know.
-        job.output = folder
-        job.finish(counts, {"documents_per_second": round(counts["documents"] / job.seconds(), 1), "bytes": size})
+        measured = {"documents_per_second": round(counts["documents"] / job.seconds(), 1), "bytes": size}
+        job.finish(counts, measured, folder)
     described = f"{counts['documents']} documents, {size / 2**20:.1f} MiB, {job.seconds():.1f} s"
     return Outcome(output, f"{output}: {type} index, {described}", then)
 

@@ -7,8 +7,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,8 +81,14 @@ def run(
     from gradir.search.searchers import open_searcher
 
     search = open_searcher(described["type"], index, opened, threads or os.cpu_count() or 1)
-    queries, found, seconds = _write_run(search, _queries(topics, qrels), output, tag, hits, batch_size, remove_query)
-    job.finish({"queries": queries, "hits": found}, {"queries_per_second": round(queries / seconds, 1)})
+    asked = list(_queries(topics, qrels))
+    if not asked:
+        raise GradirError(f"{topics}: none of the topics is judged in {qrels}. Do they belong together?")
+    queries, found, seconds = _write_run(search, asked, output, tag, hits, batch_size, remove_query)
+    counts = {"queries": queries, "hits": found}
+    if opened and opened.active_terms:
+        counts["query_terms"] = opened.active_terms
+    job.finish(counts, {"queries_per_second": round(queries / seconds, 1)})
     done = f"{output}: {queries} queries, {found} hits, {queries / seconds:.1f} queries/s"
     return Outcome(output, warning + done, then)
 
@@ -172,24 +177,24 @@ def _open_encoder(
 
 
 def _write_run(
-    search: Search, queries: Iterator[Query], output: Path, tag: str, hits: int, batch_size: int, remove_query: bool
+    search: Search, queries: Sequence[Query], output: Path, tag: str, hits: int, batch_size: int, remove_query: bool
 ) -> tuple[int, int, float]:
-    """(queries, hits, seconds of searching); one batch of queries is in memory at a time."""
+    """(queries, hits, seconds of searching); the hits of one batch of queries are in memory at a time."""
     from tqdm import tqdm
 
     from gradir.data.runs import run_writer
 
     seconds = 0.0
-    with run_writer(output, tag) as writer, tqdm(desc="search", unit=" queries", smoothing=0.05) as bar:
-        while batch := list(islice(queries, batch_size)):
+    bar = tqdm(total=len(queries), desc="search", unit=" queries", smoothing=0.05)
+    with run_writer(output, tag) as writer, bar:
+        for first in range(0, len(queries), batch_size):
+            batch = queries[first : first + batch_size]
             started = time.perf_counter()
             results = search(batch, hits + remove_query)
             seconds += time.perf_counter() - started
             for query, found in zip(batch, results, strict=True):
                 writer.write(query.qid, _kept(query, found, remove_query)[:hits])
             bar.update(len(batch))
-        if not seconds:
-            raise GradirError(f"{output}: none of the topics is judged in the qrels. Do they belong together?")
         if not writer.lines:
             raise GradirError(f"{output}: no query found anything. Are index and topics of the same collection?")
         return writer.queries, writer.lines, seconds

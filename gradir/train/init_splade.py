@@ -59,7 +59,7 @@ def run(
     texts = _calibrate(path, mlm, missing, tokenizer, corpus, config) if missing else 0
     with new_folder(output, replace=True) as folder:
         write_splade_folder(folder, mlm, tokenizer, settings)
-    job.finish({"samples": texts, "parameters": sum(p.numel() for p in mlm.parameters())})
+        job.finish({"samples": texts, "parameters": sum(p.numel() for p in mlm.parameters())}, folder=folder)
     head = "a calibrated head" if missing else "its own masked-language head"
     return Outcome(output, f"{output}: SPLADE encoder with {head}, {job.seconds():.0f} s", then)
 

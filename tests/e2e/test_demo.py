@@ -110,8 +110,8 @@ def test_impact_scores_are_integer_dot_products(pydocs, topics_of_test: Path, tm
     searcher = LuceneImpactSearcher(str(pydocs.root / "index" / "impact"), known, min_idf=-1)
     found = searcher.batch_search([texts[qid] for qid in qids], qids, k=100, threads=2)
     assert len(qids) > 2000
-    for row, qid in enumerate(qids):
-        exact = np.asarray((queries[row] @ documents.T).todense()).ravel()
+    products = (queries @ documents.T.tocsr()).toarray()  # [queries, documents]
+    for exact, qid in zip(products, qids, strict=True):
         hits = found[qid]
         scores = np.array([hit.score for hit in hits])
         expected = exact[[place[hit.docid] for hit in hits]]

@@ -12,8 +12,6 @@ import pytest
 from gradir.data import read_qrels
 from gradir.evaluate.measures import evaluate_run
 
-pytest.importorskip("pyserini", reason="the trec_eval that gradir is compared with is inside Pyserini")
-
 REQUESTS = [
     *(
         "num_q",

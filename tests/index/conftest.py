@@ -70,7 +70,6 @@ def dense_shards(tmp_path: Path) -> Shards:
 @pytest.fixture
 def impact_search() -> Scores:
     """Search an index with Pyserini's own searcher: (docid, score) of each query, `{term: impact}`."""
-    pytest.importorskip("pyserini.setup")
     from gradir import jvm
 
     jvm.ensure()

@@ -14,8 +14,6 @@ from gradir.data.corpus import write_corpus
 from gradir.data.records import Document
 from gradir.errors import GradirError
 
-pytest.importorskip("pyserini.setup")
-
 WORDS = "wing wings flying flow the of and boundary layer's laminar β-carotene naïve 日本語 𝛽 😀 U.S. 3.14 e-mail run running"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,9 +14,6 @@ from numpy.typing import NDArray
 from gradir import index, jvm
 from gradir.data.vectors import part_path
 from gradir.errors import GradirError
-
-faiss = pytest.importorskip("faiss")
-pytest.importorskip("pyserini.setup")
 
 
 class Queries:

@@ -12,8 +12,6 @@ from gradir import index
 from gradir.data.vectors import write_part, write_vocab
 from gradir.errors import GradirError
 
-pytest.importorskip("pyserini.setup")
-
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Any:
@@ -92,8 +90,6 @@ def test_duplicate_ids_farther_apart_than_is_remembered_whole(
 def test_ids_that_a_run_cannot_hold(
     sparse_shards: Any, dense_shards: Any, refused: Any, docid: str, word: str, type: str
 ) -> None:
-    if type == "flat":
-        pytest.importorskip("faiss")
     ones = np.ones((2, 1), dtype=int)
     shards = sparse_shards(ones, ["a"], ["d", docid]) if type == "impact" else dense_shards(ones * 1.0, ["d", docid])
     refused(shards, "part-00000.parquet:2", word, "document id", type=type)

@@ -17,8 +17,6 @@ import pytest
 from gradir import index
 from gradir.errors import GradirError
 
-pytest.importorskip("faiss")
-
 
 def test_a_finished_index_is_left_alone(dense_shards: Any, tmp_path: Path) -> None:
     shards, out = dense_shards(np.eye(3)), tmp_path / "index"

