@@ -9,8 +9,10 @@ READY  := $(VENV)/ready
 demo: $(READY)
 	$(BIN)/gradir demo
 
+# Small tests on two workers of one thread each, then whole pipelines, which use all cores themselves.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/e2e
+	$(BIN)/python -m pytest -q tests/e2e
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -19,13 +19,6 @@ SKIPS = Path(__file__).with_name("SKIPS.md").read_text(encoding="utf-8")
 unlisted: list[str] = []
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`-n 2`) the tests of a file stay together, and those of e2e, which share a demo of minutes."""
-    for item in items:
-        together = "e2e" if item.path.parent.name == "e2e" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(together))
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail") and f"`{report.nodeid}`" not in SKIPS:
         unlisted.append(f"{report.nodeid}: {report.longreprtext.splitlines()[-1]}")

@@ -147,7 +147,7 @@ def test_faiss_flat_ranks_as_numpy_does(pydocs, topics_of_test: Path, tmp_path: 
 def test_trec_eval_agrees(pydocs) -> None:
     asked = {"ndcg_cut.10": "nDCG@10", "recall.100": "R@100", "map": "MAP", "recip_rank": "recip_rank", "P.10": "P@10"}
     judged = read_qrels(pydocs.root / "collection" / "qrels" / "test.tsv")
-    for name in ("bm25", "impact", "fused"):
+    for name in ("bm25", "impact"):
         words = ["eval.trec_eval", "-c", *(word for m in asked for word in ("-m", m))]
         files = [str(pydocs.root / "qrels.txt"), str(pydocs.root / f"{name}.trec")]
         command = [sys.executable, "-m", "gradir.cli", "pyserini", *words, *files]
@@ -171,6 +171,8 @@ def test_pyserini_searches_give_the_same_runs(pydocs, tmp_path: Path) -> None:
     printed = (pydocs.root / "commands.md").read_text()
     for name, command in pyserini_searches(plan).items():
         assert command.replace(str(pydocs.root), "runs/demo") in printed
+        if name == "hnsw":
+            continue  # but for the folder it is the command of flat
         output = tmp_path / f"{name}.trec"
         words = shlex.split(command.replace(str(pydocs.root / "topics.tsv"), str(topics)))
         words[words.index("--output") + 1] = str(output)
