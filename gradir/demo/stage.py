@@ -11,7 +11,7 @@ from gradir.errors import MissingDependency
 
 
 def run(
-    output: Path = Path("runs/demo"),
+    output: Path | None = None,
     collection: Path | None = None,
     encoder: str | None = None,
     max_length: int = 128,
@@ -23,7 +23,8 @@ def run(
     SPLADE encoder is made from the dense one, see gradir train init-splade --help.
 
     Args:
-        output: Folder for everything the demo makes; runs, table, chart and commands stand directly in it.
+        output: Folder for everything the demo makes; runs, table, chart and commands stand directly in it. If not given,
+            runs/demo, or runs/demo-NAME for a collection of that name.
         collection: A BEIR folder with qrels/test.tsv; the built-in pydocs if not given.
         encoder: Dense encoder folder or hub name; the MiniLM that is installed with gradir[demo] if not given.
         max_length: Tokens of a text, special ones included.
@@ -33,6 +34,7 @@ def run(
     from gradir.demo.report import measure, write_report
 
     started = time.perf_counter()
+    output = output or Path("runs") / (f"demo-{collection.resolve().name}" if collection else "demo")
     encoder = encoder or _minilm()
     plan = Plan(output, collection or output / "collection", encoder, max_length, hits)
     if collection is None:

@@ -27,12 +27,12 @@ def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 class Demo:
     """A finished demo: where it ran, and what it printed."""
 
-    def __init__(self, folder: Path, *arguments: str):
+    def __init__(self, folder: Path, name: str, *arguments: str):
         self.folder, self.arguments = folder, arguments
         self.done = demo(folder, *arguments)
         if self.done.returncode:
             pytest.fail(self.done.stderr[-4000:])
-        self.root = folder / "runs" / "demo"
+        self.root = folder / "runs" / name
 
     def again(self) -> subprocess.CompletedProcess[str]:
         """The same command once more."""
@@ -41,11 +41,11 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def pydocs(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    return Demo(tmp_path_factory.mktemp("pydocs"))
+    return Demo(tmp_path_factory.mktemp("pydocs"), "demo")
 
 
 @pytest.fixture(scope="session")
 def scifact(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     if not SCIFACT.exists():
         pytest.skip("needs SciFact at ../shared/data/scifact")
-    return Demo(tmp_path_factory.mktemp("scifact"), "--collection", str(SCIFACT))
+    return Demo(tmp_path_factory.mktemp("scifact"), "demo-scifact", "--collection", str(SCIFACT))
