@@ -97,8 +97,9 @@ def splade_dir(minilm: Path, corpus_file: Path, tmp_path_factory: pytest.TempPat
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """`tiny(family, head=False, rows=None, **config)`: the folder of a random encoder of 32 dimensions.
 
-    `family` is bert, distilbert, roberta or modernbert; with `head` its masked-language head is saved too; `rows` is the size of
-    the vocabulary where it shall not be the tokenizer's. Equal calls give the same folder: copy it before changing it.
+    `family` is bert, distilbert, roberta, xlm-roberta, mpnet or modernbert, or a decoder, qwen2 or llama; with `head` its
+    masked-language head is saved too; `rows` is the size of the vocabulary where it shall not be the tokenizer's. Equal calls
+    give the same folder: copy it before changing it.
     """
     made: dict[str, Path] = {}
 
@@ -115,7 +116,7 @@ def _make_tiny(folder: Path, family: str, head: bool, rows: int | None, config: 
     import torch
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
-    tokenizer = _byte_pairs() if family in ("roberta", "modernbert") else _word_pieces()
+    tokenizer = _word_pieces() if family in ("bert", "distilbert") else _byte_pairs()
     size: dict[str, Any] = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -124,6 +125,8 @@ def _make_tiny(folder: Path, family: str, head: bool, rows: int | None, config: 
     }
     if family == "distilbert":
         size = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+    if family in ("qwen2", "llama"):
+        size["num_key_value_heads"] = 2
     ids = {
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.cls_token_id,
@@ -131,7 +134,10 @@ def _make_tiny(folder: Path, family: str, head: bool, rows: int | None, config: 
         "eos_token_id": tokenizer.sep_token_id,
         "sep_token_id": tokenizer.sep_token_id,
     }
-    positions = {"max_position_embeddings": 66 if family == "roberta" else 64, "initializer_range": 0.3}
+    rows_of_positions = 66 if family in ("roberta", "xlm-roberta", "mpnet") else 64
+    positions = {"max_position_embeddings": rows_of_positions, "initializer_range": 0.3}
+    if family == "qwen2":
+        rows = rows or len(tokenizer) + 8  # its own tokenizer class adds a token when it is loaded
     settings = {"vocab_size": rows or len(tokenizer), **positions, **size, **ids, **config}
     torch.manual_seed(13)
     auto = AutoModelForMaskedLM if head else AutoModel
@@ -182,6 +188,22 @@ def _byte_pairs() -> Any:
         "mask_token": "<mask>",
     }
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **names)
+
+
+@pytest.fixture(scope="session")
+def pyserini_encoders() -> Iterator[Any]:
+    """`pyserini.encode`, unmodified; importing it starts the JVM and asks for a key that it does not use."""
+    from gradir import jvm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", "unused")
+        jvm.ensure()
+        import pyserini.encode
+        from pyserini.encode._ance import AnceEncoder
+
+        # transformers 5 asks every model for this, and Pyserini's own class is older
+        patch.setattr(AnceEncoder, "all_tied_weights_keys", {}, raising=False)
+        yield pyserini.encode
 
 
 @pytest.fixture(scope="session")

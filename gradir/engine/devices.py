@@ -27,12 +27,16 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it, otherwise float32.
+def choose_dtype(dtype: str, device: torch.device, backend: str = "torch") -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it, otherwise float32, which ONNX Runtime always takes.
 
     Raises:
         GradirError: Not a known name.
     """
+    if backend != "torch" and dtype in ("auto", "float32"):
+        return torch.float32
+    if backend != "torch":
+        raise GradirError(f"--dtype {dtype} is for --backend torch; an ONNX model has its own number format.")
     if dtype == "auto":
         return torch.bfloat16 if bfloat16_pays(device) else torch.float32
     if dtype not in DTYPES:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,49 +14,77 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradir.data.vectors import SparseVectors, Vectors, concatenate_sparse
-from gradir.engine.batching import token_batches
+from gradir.engine.batching import padded, token_batches
 from gradir.engine.devices import choose_device, choose_dtype
+from gradir.engine.memory import out_of_memory
+from gradir.engine.prepare import activation_of, prepare
+from gradir.engine.quantise import UnsoundVector, emptied, quantise
+from gradir.engine.tokens import Tokens
+from gradir.engine.workers import Workers
 from gradir.errors import GradirError
-from gradir.models.config import EncoderConfig, Side
+from gradir.models.config import EncoderConfig, Side, position_limit
 from gradir.models.encoders import DenseEncoder, SpladeEncoder
 from gradir.models.folder import EncoderFolder, open_folder
 from gradir.models.vocabulary import terms_by_id
 
-# Padded tokens of a batch: small enough for a processor's cache, large enough to fill a GPU.
-_BUDGET = {"cpu": 4096, "mps": 16384, "cuda": 65536}
+Backend = Literal["torch", "onnx", "onnx-int8"]
 
-_DESCRIBED: tuple[str, ...] = ("kind", "pooling", "normalize", "query_prefix", "passage_prefix")
-_DESCRIBED += ("max_query_length", "max_passage_length", "tokenizer_sha256", "weights_sha256")
-_DESCRIBED_SPLADE = ("impact_scale", "special_tokens", "top_k_query", "top_k_passage")
+# Padded tokens of a batch: small enough for a processor's cache, large enough to fill a GPU.
+_BUDGET = {"cpu": 2048, "mps": 16384, "cuda": 65536}
+
+_DESCRIBED: tuple[str, ...] = ("kind", "pooling", "normalize", "dimensions", "query_prefix", "passage_prefix")
+_DESCRIBED += (
+    "pool_prefix",
+    "max_query_length",
+    "max_passage_length",
+    "query_side",
+    "tokenizer_sha256",
+    "weights_sha256",
+)
+_DESCRIBED_SPLADE = ("impact_scale", "activation", "expansion", "special_tokens", "top_k_query", "top_k_passage")
 
 
 class Encoder:
     """Turns texts into vectors.
 
     Args:
-        folder: The encoder folder, read by `gradir.models.folder.open_folder`.
+        folder: The encoder folder, read by `gradir.models.folder.open_folder`; its models are used up.
         device: `auto`, `cpu`, `cuda:0`, …
         dtype: `auto`, `float32`, `bfloat16`, `float16`. `auto` is bfloat16 where it is much faster.
-        batch_tokens: Padded tokens of a batch; None chooses by device.
+        batch_tokens: Padded tokens of a batch; None chooses by device. A batch that does not fit in memory is halved.
+        backend: `torch`, or ONNX Runtime with the folder's `model.onnx` or `model_int8.onnx`.
 
     Attributes:
         config: The encoder's configuration.
         dtype: The number format in use.
+        tokenizer: The Hugging Face tokenizer of documents.
+        empties: Texts without a token of their own become empty sparse vectors. Where it is set to False they become what their
+            special tokens expand to, as in Pyserini.
         tokens: Tokens encoded so far, special ones included, padding not.
         active_terms: Terms of the sparse vectors given so far.
     """
 
     def __init__(
-        self, folder: EncoderFolder, device: str = "auto", dtype: str = "auto", batch_tokens: int | None = None
+        self,
+        folder: EncoderFolder,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_tokens: int | None = None,
+        backend: Backend = "torch",
     ):
-        self.config: EncoderConfig = folder.config
-        self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
         if batch_tokens is not None and batch_tokens < 1:
             raise GradirError(f"--batch-tokens {batch_tokens}: give a number above 0.")
+        self.config: EncoderConfig = folder.config
+        self.device, self.backend = choose_device(device), backend
+        self.dtype = choose_dtype(dtype, self.device, backend)
         self.batch_tokens = batch_tokens or _BUDGET.get(self.device.type, 16384)
-        self.tokenizer: Any = folder.tokenizer
-        self.model = folder.model.to(self.device, self.dtype)
+        self.tokenizer = folder.tokenizer
+        self._folder, self._tokens, self._models = folder, dict[Side, Tokens](), dict[Side, Any]()
+        self._size = _size(folder.model)  # D or V
+        self._positions = {"passage": _positions(folder.model), "query": _positions(folder.query_model)}
+        self.empties = True
+        self._workers = Workers(self.device)
+        self._largest: float = np.inf  # padded tokens that have been too many for the memory
         self.tokens = self.active_terms = 0
 
     @classmethod
@@ -64,10 +94,11 @@ class Encoder:
         device: str = "auto",
         dtype: str = "auto",
         batch_tokens: int | None = None,
+        backend: Backend = "torch",
         **changes: Any,
     ) -> Encoder:
         """Open an encoder folder or hub name; `changes` override fields of its `EncoderConfig`."""
-        return cls(open_folder(encoder, **changes), device, dtype, batch_tokens)
+        return cls(open_folder(encoder, **changes), device, dtype, batch_tokens, backend)
 
     def vocab(self) -> list[str]:
         """The terms of sparse vectors; position = term id.
@@ -75,15 +106,16 @@ class Encoder:
         Raises:
             GradirError: The encoder is dense.
         """
-        if not isinstance(self.model, SpladeEncoder):
+        if self.config.kind != "splade":
             raise GradirError("a dense encoder has no vocabulary of terms.")
-        return terms_by_id(self.tokenizer, self.model.decoder.out_features)
+        return terms_by_id(self._folder.tokenizer, self._size)
 
     def description(self) -> dict[str, Any]:
         """What decides the vectors: kept with every vector shard and index, and compared at search time."""
         names = _DESCRIBED + (_DESCRIBED_SPLADE if self.config.kind == "splade" else ())
         described = {name: getattr(self.config, name) for name in names}
-        return described | {"dtype": str(self.dtype).removeprefix("torch."), "batch_tokens": self.batch_tokens}
+        described |= {"dtype": str(self.dtype).removeprefix("torch."), "batch_tokens": self.batch_tokens}
+        return described if self.backend == "torch" else described | {"backend": self.backend}
 
     def encode(
         self, texts: Sequence[str], side: Side = "passage", progress: Callable[[int], object] | None = None
@@ -93,7 +125,7 @@ class Encoder:
         Args:
             texts: N texts. One without a token of its own (blank, or control characters only) becomes an empty sparse
                 vector, or the dense vector of the empty text.
-            side: Which prefix, length and top-k apply.
+            side: Which prefix, length, top-k and model apply.
             progress: Called with the number of texts done, after each batch.
 
         Returns:
@@ -101,71 +133,110 @@ class Encoder:
 
         Raises:
             UnsoundVector: A vector holds NaN or infinity.
-            GradirError: Texts may be no longer than their prefix.
+            GradirError: Texts may be no longer than their prefix, or a single text does not fit in memory.
         """
-        nothing = self._nothing(side)
-        ids = self._token_ids(texts, side)
+        return self._encode(texts, self._side(side).ids(texts), side, progress)
+
+    def encode_windows(
+        self,
+        windows: Iterable[Sequence[str]],
+        side: Side = "passage",
+        progress: Callable[[int], object] | None = None,
+    ) -> Iterator[Vectors]:
+        """As `encode`, for one window of texts after another; the next one is tokenised meanwhile."""
+        tokens = self._side(side)
+        with ThreadPoolExecutor(1, "tokenise") as ahead:
+            waiting = None
+            for texts in windows:
+                coming = texts, ahead.submit(tokens.ids, texts)
+                if waiting:
+                    yield self._encode(waiting[0], waiting[1].result(), side, progress)
+                waiting = coming
+            if waiting:
+                yield self._encode(waiting[0], waiting[1].result(), side, progress)
+
+    def _encode(
+        self, texts: Sequence[str], ids: list[list[int]], side: Side, progress: Callable[[int], object] | None
+    ) -> Vectors:
+        """Vectors of texts whose token ids are known."""
         self.tokens += sum(map(len, ids))
-        parts, order = [], []
-        for batch in token_batches([len(row) for row in ids], self.batch_tokens):
+        batches = list(token_batches([len(row) for row in ids], self.batch_tokens))
+
+        def forward(batch: NDArray[np.int64]) -> list[Vectors]:
             try:
-                parts.append(self._forward([ids[i] for i in batch], side))
+                return self._forward([ids[i] for i in batch], side)
             except UnsoundVector as error:
                 raise UnsoundVector(int(batch[error.row])) from None
-            order.append(batch)
+
+        parts: list[Vectors] = []
+        for batch, made in zip(batches, self._workers.map(forward, batches), strict=True):
+            parts += made
             if progress:
                 progress(len(batch))
-        vectors = self._concatenated(parts, order)
+        vectors = self._concatenated(parts, batches)
         if isinstance(vectors, SparseVectors):
-            blank = [not text.strip() or row == nothing for text, row in zip(texts, ids, strict=True)]
-            vectors = _emptied(vectors, blank)
+            if self.empties:
+                tokens = self._side(side)
+                vectors = emptied(vectors, [tokens.blank(text, row) for text, row in zip(texts, ids, strict=True)])
             self.active_terms += len(vectors.terms)
         return vectors
 
-    def _token_ids(self, texts: Sequence[str], side: Side) -> list[list[int]]:
-        """Token ids of each text, at least one: a tokenizer without special tokens gives an empty text none."""
-        if not texts:
-            return []
-        prefix = self.config.prefix(side)
-        ids: list[list[int]] = self.tokenizer(
-            [prefix + text for text in texts],
-            truncation=True,
-            max_length=self.config.max_length(side),
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        return [row or [self._padding] for row in ids]
+    def _side(self, side: Side) -> Tokens:
+        """Tokenizer of one side; the first time, its model is made ready too."""
+        if side not in self._tokens:
+            folder, query = self._folder, side == "query"
+            self._tokens[side] = Tokens(folder.query_tokenizer if query else folder.tokenizer, self.config, side)
+            self._models[side] = self._model(side)
+        return self._tokens[side]
 
-    def _nothing(self, side: Side) -> list[int]:
-        """Token ids of the empty text: its prefix and special tokens.
+    def _model(self, side: Side) -> Any:
+        """The model of one side, ready. Both sides may share one."""
+        folder = self._folder
+        shared = folder.query_model is folder.model
+        if shared and self._models:
+            return next(iter(self._models.values()))
+        own_query_model = side == "query" and not shared
+        if self.backend != "torch" and not own_query_model:
+            from gradir.engine.onnx_model import open_onnx
+
+            return open_onnx(folder, self.backend == "onnx-int8", str(self.device))
+        return prepare(folder.query_model if own_query_model else folder.model, self.device, self.dtype)
+
+    def _forward(self, ids: list[list[int]], side: Side) -> list[Vectors]:
+        """Vectors of one batch, in its order; in halves where the memory does not hold it whole.
 
         Raises:
-            GradirError: They leave no room for a text.
+            GradirError: It does not hold a single text.
         """
-        ids: list[int] = self.tokenizer(self.config.prefix(side))["input_ids"]
-        if len(ids) >= self.config.max_length(side):
-            raise GradirError(
-                f"`max_{side}_length` is {self.config.max_length(side)}, and special tokens and prefix alone take {len(ids)}. "
-                "Give a larger --max-length."
-            )
-        return ids or [self._padding]
-
-    @property
-    def _padding(self) -> int:
-        return self.tokenizer.pad_token_id or 0
+        longest = max(map(len, ids))
+        if len(ids) == 1 or len(ids) * longest < self._largest:
+            try:
+                return [self._vectors(ids, side)]
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                if len(ids) == 1:
+                    raise GradirError(
+                        f"a text of {longest} tokens does not fit in the memory of {self.device}. "
+                        "Give a smaller --max-length or another --device."
+                    ) from None
+                self._largest = len(ids) * longest
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        half = len(ids) // 2
+        first = self._forward(ids[:half], side)
+        try:
+            return first + self._forward(ids[half:], side)
+        except UnsoundVector as error:
+            raise UnsoundVector(half + error.row) from None
 
     @torch.inference_mode()
-    def _forward(self, ids: list[list[int]], side: Side) -> Vectors:
-        """Vectors of one batch, in its order."""
-        longest = max(map(len, ids))
-        input_ids = torch.full((len(ids), longest), self._padding)  # [B, S]
-        mask = torch.zeros_like(input_ids)
-        for row, tokens in enumerate(ids):
-            input_ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
-        output: Tensor = self.model(input_ids.to(self.device), mask.to(self.device))
+    def _vectors(self, ids: list[list[int]], side: Side) -> Vectors:
+        input_ids, mask = padded(ids, self._tokens[side].padding, self._positions[side], self.device)
+        model = self._models[side]
+        output: Tensor = model(input_ids, mask)
         if self.config.kind == "splade":
-            return quantise(output, self.config.impact_scale, self.config.top_k(side))
+            return quantise(output, self.config.impact_scale, self.config.top_k(side), activation_of(model))
         vectors = output.cpu().numpy()
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
@@ -178,59 +249,17 @@ class Encoder:
         if self.config.kind == "splade":
             return concatenate_sparse([part for part in parts if isinstance(part, SparseVectors)]).take(back)
         dense = [part for part in parts if not isinstance(part, SparseVectors)]
-        return np.concatenate(dense)[back] if dense else np.zeros((0, self._size()), np.float32)
-
-    def _size(self) -> int:
-        """Numbers of a dense vector."""
-        return int(cast(DenseEncoder, self.model).backbone.config.hidden_size)
+        return np.concatenate(dense)[back] if dense else np.zeros((0, self._size), np.float32)
 
 
-class UnsoundVector(GradirError):
-    """A model gave numbers that are none.
-
-    Args:
-        row: The place of the text among those given.
-        name: What to call the text.
-    """
-
-    def __init__(self, row: int, name: str = ""):
-        self.row = row
-        super().__init__(
-            f"{name or f'text {row}'}: its vector holds NaN, infinity or an impact of 2**31 or more. "
-            "Are the model's weights sound? Try --dtype float32."
-        )
+def _size(model: Any) -> int:
+    """Numbers of a dense vector, or terms of a sparse one."""
+    return int(model.decoder.out_features if isinstance(model, SpladeEncoder) else model.size)
 
 
-def quantise(weights: Tensor, scale: float, top_k: int | None = None) -> SparseVectors:
-    """Impacts `round(weight * scale)` of term weights, rounded half to even as in Pyserini; those of 0 are left out.
-
-    Args:
-        weights: float32 [B, V], not negative, on any device.
-        scale: 51.2 in Pyserini and Anserini.
-        top_k: Keep only the largest weights of each text (the lower term id where they tie).
-
-    Raises:
-        UnsoundVector: A weight is NaN, infinite or negative, or its impact does not fit 32 bits.
-    """
-    if top_k is not None and top_k < weights.shape[1]:
-        kept = torch.sort(weights, dim=1, descending=True, stable=True).indices[:, :top_k]
-        weights = torch.zeros_like(weights).scatter_(1, kept, weights.gather(1, kept))
-    rounded = torch.round(weights * scale)  # [B, V]
-    rows, terms = torch.nonzero(rounded, as_tuple=True)  # NaN is not zero
-    impacts = rounded[rows, terms]
-    sound = (impacts > 0) & (impacts < 2.0**31)  # NaN is neither
-    if not sound.all():
-        raise UnsoundVector(int(rows[~sound][0]))
-    counts = torch.bincount(rows, minlength=len(weights)).cpu().numpy()
-    indptr: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return SparseVectors(indptr, terms.to(torch.int32).cpu().numpy(), impacts.to(torch.int32).cpu().numpy())
-
-
-def _emptied(vectors: SparseVectors, blank: Sequence[bool]) -> SparseVectors:
-    """The vectors with those of blank texts emptied: their special tokens alone would expand to the same terms every time."""
-    if not any(blank):
-        return vectors
-    lengths = np.diff(vectors.indptr)
-    kept = ~np.repeat(blank, lengths)
-    indptr = np.concatenate([[0], np.cumsum(np.where(blank, 0, lengths))]).astype(np.int64)
-    return SparseVectors(indptr, vectors.terms[kept], vectors.impacts[kept])
+def _positions(model: Any) -> int:
+    """How many tokens a batch may be filled up to: the model's positions, or 0 where these are unknown."""
+    if not isinstance(model, DenseEncoder | SpladeEncoder):
+        return 0
+    backbone = model.backbone if isinstance(model, DenseEncoder) else model.mlm
+    return position_limit(backbone.config.to_dict()) or sys.maxsize

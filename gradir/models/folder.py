@@ -1,77 +1,57 @@
-"""Encoder folders: opening them, and writing them so that Hugging Face, sentence-transformers and Pyserini open them too."""
+"""Encoder folders, opened: written by gradir, sentence-transformers, Tevatron, naver/splade or Hugging Face."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from gradir.data.atomic import new_text
-from gradir.data.vectors import write_vocab
-from gradir.errors import GradirError, InputError
-from gradir.models.config import (
-    EncoderConfig,
-    Kind,
-    check_config,
-    override,
-    position_limit,
-    read_config,
-    read_model_settings,
-    write_config,
-)
-from gradir.models.vocabulary import ids_without_token, size, special_ids, terms_by_id
+from gradir.errors import InputError
+from gradir.models.config import EncoderConfig, Kind, check_config, override, position_limit, read_model_settings
+from gradir.models.layout import Layout, hashes, read_layout
+from gradir.models.loading import load_pretrained, locate, open_tokenizer
+from gradir.models.query_side import open_query_table, without_special_tokens
+from gradir.models.vocabulary import ids_without_token, prefix_length, size, special_ids
+from gradir.models.weights import weights_hash
+from gradir.models.writing import write_dense_folder, write_splade_folder
 
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spm.model")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+__all__ = [
+    "EncoderFolder",
+    "load_pretrained",
+    "locate",
+    "open_folder",
+    "open_tokenizer",
+    "weights_hash",
+    "write_dense_folder",
+    "write_splade_folder",
+]
 
 
 @dataclass(frozen=True)
 class EncoderFolder:
     """An encoder folder, read.
 
+    Every model is called as `model(input_ids [B, S], attention_mask [B, S])`, int64, and gives vectors, float32 [B, D], or term
+    weights, float32 [B, V].
+
     Attributes:
         path: The folder (for a hub name, its local copy).
         config: What `gradir.json` says, with both hashes filled in.
-        model: A `DenseEncoder` or `SpladeEncoder` in eval mode, float32, on the CPU.
-        tokenizer: The Hugging Face tokenizer.
+        model: What documents go through, in eval mode, float32, on the CPU.
+        tokenizer: The Hugging Face tokenizer of documents.
+        query_model: What queries go through; the same object where queries and documents share it.
+        query_tokenizer: The tokenizer of queries; the same object where they share it.
     """
 
     path: Path
     config: EncoderConfig
     model: nn.Module
     tokenizer: Any
-
-
-def locate(encoder: str | Path, trust_remote_code: bool = False) -> Path:
-    """The local folder of an encoder; a hub name is downloaded (or found in the cache).
-
-    Args:
-        encoder: A folder or hub name.
-        trust_remote_code: Fetch the model's own Python code as well.
-
-    Raises:
-        GradirError: Neither a folder nor a hub name that can be fetched.
-    """
-    path = Path(encoder)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise InputError(path, "is a file", "Name the model folder that it lies in")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["*.json", "*.safetensors", "*.txt", "*.model", *(["*.py"] if trust_remote_code else [])]
-    try:
-        return Path(snapshot_download(str(encoder), allow_patterns=wanted))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise GradirError(
-            f"{encoder} is no folder here, and the hub did not give it ({_cause(error)}). Check the path or the name."
-        ) from None
+    query_model: nn.Module
+    query_tokenizer: Any
 
 
 def open_folder(
@@ -86,53 +66,87 @@ def open_folder(
         changes: Overrides of the fields of `EncoderConfig`; None leaves a field as it is.
 
     Raises:
-        GradirError: No such encoder, no tokenizer, a vocabulary that does not fit the model, weights that are missing,
-            texts longer than the model takes.
+        GradirError: No such encoder, no tokenizer, a vocabulary that does not fit the model, weights that are missing or larger
+            than the free memory, texts longer than the model takes.
     """
     path = locate(encoder, trust_remote_code)
-    config = read_config(path)
-    if kind and kind != config.kind:
-        config = replace(config, kind=kind, pooling="max" if kind == "splade" else "mean", normalize=kind == "dense")
-    config = override(config, **changes)
-    check_config(config, position_limit(read_model_settings(path)))
-    tokenizer = open_tokenizer(path, trust_remote_code)
-    open_model = _open_dense if config.kind == "dense" else _open_splade
-    model = open_model(path, config, tokenizer, trust_remote_code)
-    return EncoderFolder(path, replace(config, **_hashes(path)), model.eval(), tokenizer)
+    layout = read_layout(path)
+    if kind and kind != layout.config.kind:
+        layout = Layout(_as_other_kind(layout.config, kind), layout.transformer)
+    layout = replace(layout, config=override(layout.config, **changes))
+    check_config(layout.config, _limit(layout), _query_limit(layout))
+    return open_parts(path, layout, trust_remote_code)
 
 
-def open_tokenizer(path: Path, trust_remote_code: bool = False) -> Any:
-    """The Hugging Face tokenizer of a folder.
+def open_parts(path: Path, layout: Layout, trust_remote_code: bool = False) -> EncoderFolder:
+    """Load the parts of a folder.
+
+    Args:
+        path: The folder.
+        layout: Where its parts lie, and how texts become vectors.
+        trust_remote_code: Allow the model's own Python code to run.
 
     Raises:
-        InputError: The folder holds none, or a damaged one.
+        InputError: A part is damaged, lacks, or does not fit the others.
     """
-    from transformers import AutoTokenizer
-
-    if not any((path / name).exists() for name in (*_TOKENIZER_FILES, "tokenizer_config.json")):
-        raise InputError(path, "holds no tokenizer", "Copy the tokenizer's files beside the weights")
-    try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(path, f"its tokenizer cannot be loaded ({_cause(error)})", _fix(error)) from None
+    tokenizer = open_tokenizer(layout.transformer, trust_remote_code)
+    model = _open_model(layout, tokenizer, trust_remote_code).eval()
+    query_model, query_tokenizer = _open_query_side(layout, model, tokenizer, trust_remote_code)
+    config = replace(layout.config, **hashes(layout))
+    return EncoderFolder(path, config, model, tokenizer, query_model.eval(), query_tokenizer)
 
 
-def _open_dense(path: Path, config: EncoderConfig, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
+def _as_other_kind(config: EncoderConfig, kind: Kind) -> EncoderConfig:
+    """What a folder of one kind is, taken for the other: its texts alone stay as they are."""
+    names = ("query_prefix", "passage_prefix", "max_query_length", "max_passage_length")
+    texts = {name: getattr(config, name) for name in names}
+    return EncoderConfig(kind, "max" if kind == "splade" else "mean", normalize=kind == "dense", **texts)
+
+
+def _limit(layout: Layout) -> int | None:
+    """The most tokens that the model takes."""
+    return position_limit(read_model_settings(layout.transformer))
+
+
+def _query_limit(layout: Layout) -> float | None:
+    """The most tokens of a query where they go through no model, or one of their own."""
+    if layout.config.query_side in ("binary", "idf", "weights"):
+        return math.inf
+    return _limit(layout.query) if layout.query else None
+
+
+def _open_model(layout: Layout, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
+    """The model of one row of parts."""
+    if layout.config.kind == "dense":
+        return _open_dense(layout, tokenizer, trust_remote_code)
+    return _open_splade(layout, tokenizer, trust_remote_code)
+
+
+def _open_dense(layout: Layout, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
     from gradir.models.encoders import DenseEncoder
+    from gradir.models.projections import read_projection
 
+    path, config = layout.transformer, layout.config
     backbone, missing = load_pretrained("AutoModel", path, trust_remote_code)
     if backbone.config.is_encoder_decoder:
         raise InputError(path, "is an encoder-decoder model", "Only encoders are known")
     lacking = [name for name in missing if "pooler" not in name]  # BERT's pooler is not used
     if lacking:
         raise InputError(path, f"has no weights for {_some(lacking)}", "Copy it again")
-    _check_vocabulary(path, tokenizer, backbone.get_input_embeddings().num_embeddings)
-    return DenseEncoder(backbone, config.pooling, config.normalize)  # type: ignore[arg-type]
+    check_vocabulary(path, tokenizer, backbone.get_input_embeddings().num_embeddings)
+    layers = [layer for folder in layout.projections for layer in read_projection(folder)]
+    skipped = 0 if config.pool_prefix else prefix_length(tokenizer, config.passage_prefix)
+    model = DenseEncoder(backbone, config.pooling, config.normalize, layers, config.dimensions, skipped)  # type: ignore[arg-type]
+    if model.full_size < model.size:
+        problem = f"its vectors have {model.full_size} numbers, and {model.size} are asked for"
+        raise InputError(path, problem, "Give smaller `dimensions`")
+    return model
 
 
-def _open_splade(path: Path, config: EncoderConfig, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
+def _open_splade(layout: Layout, tokenizer: Any, trust_remote_code: bool) -> nn.Module:
     from gradir.models.encoders import SpladeEncoder
 
+    path, config = layout.transformer, layout.config
     mlm, lacking = load_pretrained("AutoModelForMaskedLM", path, trust_remote_code)
     if lacking:
         fix = "Make a SPLADE encoder of it first: gradir train init-splade"
@@ -140,122 +154,63 @@ def _open_splade(path: Path, config: EncoderConfig, tokenizer: Any, trust_remote
     decoder = mlm.get_output_embeddings()
     if not isinstance(decoder, nn.Linear):
         raise InputError(path, f"{type(mlm).__name__} has no linear output layer", "It cannot be a SPLADE encoder")
-    rows = min(decoder.out_features, mlm.get_input_embeddings().num_embeddings)
-    _check_vocabulary(path, tokenizer, rows)
+    check_vocabulary(path, tokenizer, min(decoder.out_features, mlm.get_input_embeddings().num_embeddings))
     dropped = ids_without_token(tokenizer, decoder.out_features)
     if config.special_tokens == "drop":
         dropped += special_ids(tokenizer)
-    return SpladeEncoder(mlm, dropped)
+    return SpladeEncoder(mlm, dropped, config.pooling, config.activation, config.expansion)  # type: ignore[arg-type]
 
 
-def _check_vocabulary(path: Path, tokenizer: Any, rows: int) -> None:
+def _open_query_side(layout: Layout, model: Any, tokenizer: Any, trust_remote_code: bool) -> tuple[nn.Module, Any]:
+    """(model, tokenizer) of queries.
+
+    Raises:
+        InputError: The two sides do not give vectors that can be compared, or there is no table.
+    """
+    config = layout.config
+    if config.query_side == "separate" and layout.query:
+        return _open_separate(layout.query, layout, model, tokenizer, trust_remote_code)
+    if config.query_side in ("binary", "idf", "weights"):
+        table = open_query_table(layout, tokenizer, model.decoder.out_features)
+        return table, without_special_tokens(layout.table or layout.transformer, trust_remote_code)
+    if config.kind == "dense" and not config.pool_prefix and config.query_prefix != config.passage_prefix:
+        return model.skipping(prefix_length(tokenizer, config.query_prefix)), tokenizer
+    return model, tokenizer
+
+
+def _open_separate(
+    query: Layout, layout: Layout, model: Any, tokenizer: Any, trust_remote_code: bool
+) -> tuple[nn.Module, Any]:
+    """(model, tokenizer) of queries that have an encoder of their own."""
+    own_tokenizer = open_tokenizer(query.transformer, trust_remote_code)
+    # The prefix is put before a query by the folder's configuration, not by that of the part.
+    prefix = layout.config.query_prefix
+    own = _open_model(
+        replace(query, config=replace(query.config, passage_prefix=prefix)), own_tokenizer, trust_remote_code
+    )
+    if query.config.kind != layout.config.kind:
+        raise InputError(
+            query.transformer,
+            f"is a {query.config.kind} encoder, that of the documents is not",
+            "Give both of one kind",
+        )
+    if layout.config.kind == "dense" and own.size != model.size:
+        problem = f"gives vectors of {own.size} numbers, the encoder of documents {model.size}"
+        raise InputError(query.transformer, problem, "Give both a projection to one size")
+    if layout.config.kind == "splade" and own_tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise InputError(
+            query.transformer, "has another vocabulary than the encoder of documents", "Sparse vectors need the same"
+        )
+    return own, own_tokenizer
+
+
+def check_vocabulary(path: Path, tokenizer: Any, rows: int) -> None:
+    """Refuse a tokenizer that gives ids which the model has no row for."""
     if size(tokenizer) > rows:
         raise InputError(
             path, f"the tokenizer has {size(tokenizer)} tokens, the model {rows}", "They do not belong together"
         )
 
 
-def load_pretrained(auto_class: str, path: Path, trust_remote_code: bool = False) -> tuple[Any, list[str]]:
-    """(model in float32, names of weights that the folder lacks), from safetensors only.
-
-    Raises:
-        InputError: The folder cannot be loaded, or holds pickles only.
-    """
-    import transformers
-    from safetensors import SafetensorError
-
-    pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
-    if pickles and not any(path.glob("*.safetensors")):
-        raise InputError(
-            path,
-            f"has its weights in {pickles[0]} only, and a pickle can run any code",
-            "Save the model again where you trust it, with save_pretrained: that writes model.safetensors",
-        )
-    transformers.utils.logging.disable_progress_bar()
-    verbosity = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()  # what is missing is reported by us, with the fix
-    try:
-        model, info = getattr(transformers, auto_class).from_pretrained(
-            path, dtype="float32", trust_remote_code=trust_remote_code, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(path, f"cannot be loaded ({_cause(error)})", _fix(error)) from None
-    finally:
-        transformers.utils.logging.set_verbosity(verbosity)
-    return model, sorted(info["missing_keys"])
-
-
-def _cause(error: Exception) -> str:
-    """The first line of what a library says."""
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-
-
-def _fix(error: Exception) -> str:
-    if "trust_remote_code" in str(error):
-        return "If you trust its code, give --trust-remote-code"
-    return "Is it a whole model folder?"
-
-
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def write_splade_folder(folder: Path, mlm: Any, tokenizer: Any, config: EncoderConfig) -> None:
-    """Write a SPLADE encoder folder that gradir, Pyserini (`AutoModelForMaskedLM`) and `SparseEncoder` open.
-
-    Args:
-        folder: An empty folder.
-        mlm: The masked-language model, whole.
-        tokenizer: Its tokenizer; `model_max_length` is set to the passage length, which is what truncates elsewhere.
-        config: `gradir.json`; the hashes are filled in.
-    """
-    tokenizer.model_max_length = max(config.max_query_length, config.max_passage_length)
-    # Every call sets both; in the file they would be those of the last call, and bind those who use the file as it is.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    mlm.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    rows = mlm.get_output_embeddings().out_features
-    write_vocab(folder, terms_by_id(tokenizer, rows))
-    package = "sentence_transformers.sparse_encoder.models"
-    _write_json(
-        folder / "modules.json",
-        [
-            {"idx": 0, "name": "0", "path": "", "type": f"{package}.MLMTransformer"},
-            {"idx": 1, "name": "1", "path": "1_SpladePooling", "type": f"{package}.SpladePooling"},
-        ],
-    )
-    (folder / "1_SpladePooling").mkdir()
-    pooling = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": rows}
-    _write_json(folder / "1_SpladePooling" / "config.json", pooling)
-    _write_json(
-        folder / "sentence_bert_config.json", {"max_seq_length": config.max_passage_length, "do_lower_case": False}
-    )
-    prompts = {"query": config.query_prefix, "document": config.passage_prefix}
-    settings = {"model_type": "SparseEncoder", "prompts": prompts, "similarity_fn_name": "dot"}
-    _write_json(folder / "config_sentence_transformers.json", settings)
-    write_config(folder, replace(config, **_hashes(folder)))
-
-
-def _hashes(path: Path) -> dict[str, Any]:
-    return {"tokenizer_sha256": _hash(path, _TOKENIZER_FILES), "weights_sha256": weights_hash(path)}
-
-
-def weights_hash(path: Path) -> str:
-    """SHA-256 over the safetensors files of a folder, in name order; empty if there are none."""
-    return _hash(path, sorted(file.name for file in path.glob("*.safetensors")))
-
-
-def _hash(path: Path, names: Iterable[str]) -> str:
-    files = [path / name for name in names if (path / name).exists()]
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest() if files else ""
-
-
-def _write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    with new_text(path) as stream:
-        json.dump(value, stream, indent=2)
-        stream.write("\n")

@@ -26,3 +26,11 @@ def ids_without_token(tokenizer: Any, rows: int) -> list[int]:
 def special_ids(tokenizer: Any) -> list[int]:
     """Ids of the special tokens ([CLS], [SEP], [PAD], …), ascending."""
     return sorted(set(tokenizer.all_special_ids))
+
+
+def prefix_length(tokenizer: Any, prefix: str) -> int:
+    """Tokens that a prefix takes at the start of a text, the special ones before it included; 0 where there is no prefix."""
+    if not prefix:
+        return 0
+    ids = tokenizer(prefix)["input_ids"]
+    return len(ids) - (ids[-1] in tokenizer.all_special_ids)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gradir.engine.encoder import Encoder, UnsoundVector
+from gradir.models.folder import open_folder
 
 # Very different lengths, in an order that no sorting keeps.
 LENGTHS = (3, 90, 1, 40, 0, 7, 200, 2, 15, 60)
@@ -151,10 +152,11 @@ def _without_special_tokens(source: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_unsound_weights_are_refused_with_the_place_of_the_text(minilm: Path, wrong: float) -> None:
-    encoder = Encoder.open(minilm, "cpu", "float32")
-    rows = encoder.model.get_submodule("backbone.embeddings.word_embeddings")
+    folder = open_folder(minilm)
+    rows = folder.model.get_submodule("backbone.embeddings.word_embeddings")
     with torch.no_grad():
-        rows.weight[encoder.tokenizer.convert_tokens_to_ids("engine")] = wrong  # type: ignore[index,operator]
+        rows.weight[folder.tokenizer.convert_tokens_to_ids("engine")] = wrong  # type: ignore[index,operator]
+    encoder = Encoder(folder, "cpu", "float32")
     texts = ["a long text of many words about wings", "wing", "engine"]
     with pytest.raises(UnsoundVector, match="text 2: ") as caught:
         encoder.encode(texts)

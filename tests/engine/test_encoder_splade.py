@@ -13,6 +13,7 @@ import torch
 from gradir.data.vectors import SparseVectors
 from gradir.engine.encoder import Encoder, UnsoundVector
 from gradir.engine.query_encoders import SparseQueryEncoder, to_dicts
+from gradir.models.folder import open_folder
 
 TEXTS = [
     "wing spar",
@@ -120,13 +121,12 @@ def test_top_k_of_each_side(encoder: Encoder, splade_dir: Path) -> None:
 
 def test_special_tokens_can_be_kept(splade_dir: Path, tmp_path: Path) -> None:
     """The calibrated head never activates them, so that their bias is raised here."""
-    encoders = {
-        choice: Encoder.open(splade_dir, "cpu", "float32", special_tokens=choice) for choice in ("keep", "drop")
-    }
     kept = {}
-    for choice, encoder in encoders.items():
+    for choice in ("keep", "drop"):
+        folder = open_folder(splade_dir, special_tokens=choice)
         with torch.no_grad():
-            encoder.model.get_submodule("decoder").bias[encoder.tokenizer.cls_token_id] = 100.0  # type: ignore[index,operator]
+            folder.model.get_submodule("decoder").bias[folder.tokenizer.cls_token_id] = 100.0  # type: ignore[index,operator]
+        encoder = Encoder(folder, "cpu", "float32")
         kept[choice] = "[CLS]" in to_dicts(encode(encoder, ["wing"]), encoder.vocab())[0]
     assert kept == {"keep": True, "drop": False}
 
@@ -169,11 +169,12 @@ def test_every_architecture_equals_the_naive_formula(tiny: Any, family: str, sen
 
 @pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
 def test_unsound_weights_are_refused_with_the_place_of_the_text(splade_dir: Path, wrong: float) -> None:
-    encoder = Encoder.open(splade_dir, "cpu", "float32")
-    rows = encoder.model.get_submodule("mlm.bert.embeddings.word_embeddings")
+    folder = open_folder(splade_dir)
+    rows = folder.model.get_submodule("mlm.bert.embeddings.word_embeddings")
     weight = rows.weight.clone()  # type: ignore[operator]
-    weight[encoder.tokenizer.convert_tokens_to_ids("engine")] = wrong
+    weight[folder.tokenizer.convert_tokens_to_ids("engine")] = wrong
     rows.weight = torch.nn.Parameter(weight)  # the decoder keeps the sound ones
+    encoder = Encoder(folder, "cpu", "float32")
     with pytest.raises(UnsoundVector, match="text 1: ") as caught:
         encoder.encode(["a long text of many words about wings", "engine"])
     assert caught.value.row == 1

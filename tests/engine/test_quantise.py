@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradir.engine.encoder import UnsoundVector, quantise
+from gradir.engine.quantise import UnsoundVector, quantise
 
 
 def slow(weights: list[list[float]], scale: float, top_k: int | None) -> list[dict[int, int]]:

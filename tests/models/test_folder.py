@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gradir.models.config import read_config
+from gradir.models.config import EncoderConfig, read_config
 from gradir.models.encoders import DenseEncoder, SpladeEncoder
-from gradir.models.folder import load_pretrained, locate, open_folder, open_tokenizer, weights_hash
-from gradir.models.vocabulary import ids_without_token, size, terms_by_id
+from gradir.models.folder import (
+    load_pretrained,
+    locate,
+    open_folder,
+    open_tokenizer,
+    weights_hash,
+    write_dense_folder,
+)
+from gradir.models.vocabulary import ids_without_token, size, special_ids, terms_by_id
+from gradir.models.weights import bytes_needed, free_memory
 
 Copy = Callable[..., Path]
 
@@ -28,6 +38,17 @@ def copy(tiny: Any, tmp_path: Path) -> Copy:
         return Path(shutil.copytree(tiny(family, **options), tmp_path / "encoder"))
 
     return make
+
+
+@pytest.fixture
+def projected(tiny: Any, tmp_path: Path) -> Path:
+    """A dense encoder with a projection to 4 numbers."""
+    torch.manual_seed(2)
+    backbone = load_pretrained("AutoModel", tiny("bert"))[0]
+    model = DenseEncoder(backbone, "mean", False, [torch.nn.Linear(32, 4), torch.nn.Tanh()])
+    config = EncoderConfig("dense", "mean", max_query_length=32, max_passage_length=32)
+    write_dense_folder(tmp_path / "projected", model, open_tokenizer(tiny("bert")), config)
+    return tmp_path / "projected"
 
 
 def change_json(path: Path, **changes: Any) -> None:
@@ -61,8 +82,8 @@ def test_a_dense_model_opened_as_splade(tiny: Any, raises_error: Any) -> None:
 
 
 def test_a_pooling_that_does_not_go_with_the_kind(tiny: Any, raises_error: Any) -> None:
-    with raises_error("pooling 'max' does not go with a dense encoder"):
-        open_folder(tiny("bert"), pooling="max")
+    with raises_error("pooling 'sum' does not go with a dense encoder"):
+        open_folder(tiny("bert"), pooling="sum")
 
 
 def test_missing_weights_of_a_dense_model(copy: Copy, raises_error: Any) -> None:
@@ -203,6 +224,101 @@ def test_a_causal_model_is_no_splade_encoder(tmp_path: Path, tiny: Any, raises_e
     open_tokenizer(tiny("bert")).save_pretrained(tmp_path)
     with raises_error(f"{tmp_path}: cannot be loaded", "GPT2Config"):
         open_folder(tmp_path, kind="splade")
+
+
+def test_a_model_larger_than_the_free_memory(tiny: Any, raises_error: Any, monkeypatch: Any) -> None:
+    folder = tiny("bert")
+    needed = 4 * sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    assert bytes_needed(folder) == needed
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr("gradir.models.weights.free_memory", lambda: needed - 1)
+    with raises_error(
+        f"{folder}: its weights take {needed:,} bytes", f"{needed - 1:,} bytes of memory are free", "smaller"
+    ):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize("free", [10**12, None])
+def test_a_model_that_fits_is_loaded(tiny: Any, monkeypatch: Any, free: int | None) -> None:
+    monkeypatch.setattr("gradir.models.weights.free_memory", lambda: free)
+    assert open_folder(tiny("bert")).config.kind == "dense"
+
+
+def test_the_free_memory_is_some_of_the_machines() -> None:
+    free = free_memory()
+    assert free is None or 0 < free < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_half_precision_weights_count_as_float32(copy: Copy) -> None:
+    folder = copy()
+    needed = bytes_needed(folder)
+    change_weights(folder, lambda weights: {name: w.half() for name, w in weights.items()})
+    assert bytes_needed(folder) == needed
+
+
+def test_a_tokenizer_without_special_tokens(copy: Copy, vectors: Any) -> None:
+    folder = copy(head=True)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer |= {"post_processor": None, "added_tokens": []}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    opened = open_folder(folder)
+    ids = opened.tokenizer("wing spar")["input_ids"]
+    assert len(ids) == 2
+    assert opened.model.dropped.tolist() == special_ids(opened.tokenizer)
+    assert vectors(opened, ["wing spar"]).any()
+
+
+@pytest.mark.parametrize(("head", "kind"), [(False, "dense"), (True, "splade")])
+def test_tevatrons_and_navers_folders_are_plain_ones(tiny: Any, head: bool, kind: str) -> None:
+    config = open_folder(tiny("distilbert", head=head)).config
+    assert (config.kind, config.special_tokens) == (kind, "drop")
+
+
+def test_more_dimensions_than_there_are(tiny: Any, raises_error: Any) -> None:
+    assert open_folder(tiny("bert"), dimensions=32).model.size == 32
+    with raises_error("its vectors have 32 numbers, and 33 are asked for"):
+        open_folder(tiny("bert"), dimensions=33)
+
+
+def test_dimensions_are_cut_before_scaling(tiny: Any, vectors: Any, sentences: Any) -> None:
+    whole = vectors(open_folder(tiny("bert"), normalize=False), sentences[:5])[:, :8]
+    cut = vectors(open_folder(tiny("bert"), dimensions=8), sentences[:5])
+    np.testing.assert_allclose(cut, whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"activation_function": "torch.nn.modules.activation.Tanhh"}, "has the activation"),
+        ({"activation_function": "os.system"}, "has the activation os.system"),
+        ({"use_residual": True}, "has a residual"),
+        ({"module_input_name": "token_embeddings"}, "a layer over tokens"),
+        ({"in_features": None}, "no whole numbers `in_features`"),
+        ({"out_features": 5}, "its weights do not fit"),
+    ],
+)
+def test_projections_that_are_not_known(
+    projected: Path, raises_error: Any, settings: dict[str, Any], problem: str
+) -> None:
+    assert open_folder(projected).model.size == 4
+    change_json(projected / "2_Dense" / "config.json", **settings)
+    with raises_error("2_Dense", problem):
+        open_folder(projected)
+
+
+def test_a_projection_in_a_pickle(projected: Path, raises_error: Any) -> None:
+    (projected / "2_Dense" / "model.safetensors").rename(projected / "2_Dense" / "pytorch_model.bin")
+    with raises_error("2_Dense: has its weights in pytorch_model.bin only", "pickle"):
+        open_folder(projected)
+
+
+def test_the_projection_is_part_of_the_weights_hash(projected: Path) -> None:
+    before = open_folder(projected).config.weights_sha256
+    path = projected / "2_Dense" / "model.safetensors"
+    save_file({name: w + 1 for name, w in load_file(path).items()}, path)
+    assert open_folder(projected).config.weights_sha256 not in ("", before)
 
 
 def test_weights_decide_their_hash(copy: Copy) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,13 @@ def naive_splade(hidden: Tensor, mask: Tensor, weight: Tensor, bias: Tensor) -> 
     """`max_t log(1 + relu(logits)) * mask`, as Pyserini computes it, with [B, S, V] in memory."""
     logits = hidden @ weight.T + bias
     return (torch.log(1 + torch.relu(logits)) * mask.unsqueeze(-1)).amax(1)
+
+
+def naive_sum(hidden: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, activation: str = "relu") -> Tensor:
+    """`sum_t log(1 + relu(logits)) * mask`, with [B, S, V] in memory."""
+    weights = torch.log(1 + torch.relu(hidden @ weight.T + bias))
+    weights = torch.log(1 + weights) if activation == "log1p_relu" else weights
+    return (weights * mask.unsqueeze(-1)).sum(1)
 
 
 @st.composite
@@ -69,6 +78,64 @@ def test_the_gradient_is_that_of_the_naive_formula(head: tuple[Tensor, Tensor, T
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
 
+@TEXTBOOK
+@given(heads(), st.sampled_from(["relu", "log1p_relu"]))
+def test_sum_pooling_and_its_gradient_are_those_of_the_naive_formula(
+    head: tuple[Tensor, Tensor, Tensor, Tensor, int], activation: Any
+) -> None:
+    hidden, mask, weight, bias, tile = head
+    share = torch.randn(len(hidden), len(weight), generator=torch.Generator().manual_seed(1))
+
+    def results(tiled: bool) -> list[Tensor]:
+        inputs = [one.clone().requires_grad_() for one in (hidden, weight, bias)]
+        h, w, b = inputs
+        pooled = splade_pool(h, mask, w, b, tile, "sum", activation) if tiled else naive_sum(h, mask, w, b, activation)
+        (pooled * share).sum().backward()
+        return [pooled.detach(), *(one.grad for one in inputs if one.grad is not None)]
+
+    ours, theirs = results(tiled=True), results(tiled=False)
+    assert len(ours) == 4
+    assert ours[0].dtype == torch.float32
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+    with torch.inference_mode():
+        torch.testing.assert_close(splade_pool(hidden, mask, weight, bias, tile, "sum", activation), ours[0])
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_both_activations_in_sentence_transformers(pooling: Any) -> None:
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    torch.manual_seed(5)
+    hidden, weight, bias = torch.randn(3, 5, 4), torch.randn(9, 4), torch.randn(9)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]])
+    for activation in ("relu", "log1p_relu"):
+        theirs = SpladePooling(pooling, activation).eval()  # type: ignore[arg-type]
+        expected = theirs({"token_embeddings": hidden @ weight.T + bias, "attention_mask": mask})["sentence_embedding"]
+        ours = splade_pool(hidden, mask, weight, bias, 4, pooling, activation)  # type: ignore[arg-type]
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_no_tensor_of_texts_by_tokens_by_terms_is_ever_made(pooling: Any) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        numbers = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            for one in result if isinstance(result, tuple) else (result,):
+                self.numbers = max(self.numbers, one.numel() if isinstance(one, Tensor) else 0)
+            return result
+
+    hidden, weight = torch.randn(4, 16, 8, requires_grad=True), torch.randn(320, 8, requires_grad=True)
+    with Largest() as largest:
+        splade_pool(hidden, torch.ones(4, 16), weight, torch.zeros(320), 32, pooling).sum().backward()
+    assert 0 < largest.numbers <= max(4 * 16 * 32, 320 * 8)
+    assert largest.numbers < 4 * 16 * 320
+
+
 def test_the_gradient_by_finite_differences() -> None:
     torch.manual_seed(0)
     hidden, weight = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 4, 3), (7, 3)))
@@ -111,6 +178,8 @@ def test_dense_pooling_in_plain_numpy(normalize: bool) -> None:
     mask = (torch.arange(5) < torch.tensor(lengths).unsqueeze(1)).long()
     rows = hidden.numpy()
     for pooling, expected in (
+        ("max", np.stack([row[:n].max(0) for row, n in zip(rows, lengths, strict=True)])),
+        ("last", np.stack([row[n - 1] for row, n in zip(rows, lengths, strict=True)])),
         ("mean", np.stack([row[:n].mean(0) for row, n in zip(rows, lengths, strict=True)])),
         ("cls", rows[:, 0]),
     ):
@@ -120,15 +189,25 @@ def test_dense_pooling_in_plain_numpy(normalize: bool) -> None:
         np.testing.assert_allclose(pooled.numpy(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_dense_pooling_in_sentence_transformers(pooling: str) -> None:
+@st.composite
+def padded(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """(hidden, mask) of any shape, padded on either side."""
+    texts, tokens, size = (draw(st.integers(1, most)) for most in (4, 7, 6))
+    lengths = torch.tensor([draw(st.integers(1, tokens)) for _ in range(texts)])
+    mask = (torch.arange(tokens) < lengths.unsqueeze(1)).long()
+    hidden = torch.randn(texts, tokens, size, generator=torch.Generator().manual_seed(draw(st.integers(0, 2**31))))
+    return hidden, mask.flip(1) if draw(st.booleans()) else mask
+
+
+@TEXTBOOK
+@given(padded(), st.sampled_from(["mean", "cls", "max", "last"]))
+def test_dense_pooling_in_sentence_transformers(texts: tuple[Tensor, Tensor], pooling: Any) -> None:
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    hidden = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(4))
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0]])
-    theirs = Pooling(8, pooling_mode=pooling)({"token_embeddings": hidden, "attention_mask": mask})  # type: ignore[arg-type]
-    ours = dense_pool(hidden, mask, pooling, normalize=False)  # type: ignore[arg-type]
-    torch.testing.assert_close(ours, theirs["sentence_embedding"])
+    hidden, mask = texts
+    theirs = Pooling(hidden.shape[-1], pooling_mode="lasttoken" if pooling == "last" else pooling)
+    expected = theirs({"token_embeddings": hidden, "attention_mask": mask})["sentence_embedding"]
+    torch.testing.assert_close(dense_pool(hidden, mask, pooling, normalize=False), expected)
 
 
 def test_dense_pooling_in_half_precision_is_summed_in_float32() -> None:
