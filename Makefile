@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 EXTRAS := lucene,cpu,demo,dev
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint format setup clean
+.PHONY: demo test lint format setup clean bench-models
 demo: $(READY)
 	$(BIN)/gradir demo
 
@@ -22,6 +22,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The models that benchmarks need, made once and kept in benchmarks/cache.
+bench-models: $(READY)
+	$(BIN)/python -m benchmarks.models
 
 setup: $(READY)
 

@@ -117,6 +117,10 @@ class Encoder:
         described |= {"dtype": str(self.dtype).removeprefix("torch."), "batch_tokens": self.batch_tokens}
         return described if self.backend == "torch" else described | {"backend": self.backend}
 
+    def token_ids(self, texts: Sequence[str], side: Side = "passage") -> list[list[int]]:
+        """What the model sees of each text: its prefix and special tokens included, cut to the side's length."""
+        return self._side(side).ids(texts)
+
     def encode(
         self, texts: Sequence[str], side: Side = "passage", progress: Callable[[int], object] | None = None
     ) -> Vectors:
@@ -135,7 +139,7 @@ class Encoder:
             UnsoundVector: A vector holds NaN or infinity.
             GradirError: Texts may be no longer than their prefix, or a single text does not fit in memory.
         """
-        return self._encode(texts, self._side(side).ids(texts), side, progress)
+        return self._encode(texts, self.token_ids(texts, side), side, progress)
 
     def encode_windows(
         self,
