@@ -23,7 +23,7 @@ import shlex
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,13 @@ class Outcome:
     exit_code: int = 0
 
 
-def parser_for(function: Callable[..., Any], prog: str) -> argparse.ArgumentParser:
+def parser_for(function: Callable[..., Any], prog: str, positional: Collection[str] = ()) -> argparse.ArgumentParser:
     """The argument parser of a public function.
 
     Args:
         function: Fully annotated, with a Google-style docstring.
         prog: The command as the user types it.
+        positional: Arguments given without a flag, in the function's order.
     """
     summary, described = _docstring(function)
     parser = argparse.ArgumentParser(
@@ -65,6 +66,10 @@ def parser_for(function: Callable[..., Any], prog: str) -> argparse.ArgumentPars
     for name, parameter in inspect.signature(function).parameters.items():
         required = parameter.default is inspect.Parameter.empty
         default = None if required else parameter.default
+        if name in positional:
+            options = _value_options(hints[name], default) | {"metavar": name.upper()}
+            parser.add_argument(name, help=_help(described.get(name, ""), default, hints[name]), **options)
+            continue
         parser.add_argument(
             "--" + name.replace("_", "-"),
             dest=name,
@@ -81,6 +86,7 @@ def execute(
     argv: Sequence[str] | None,
     prog: str,
     aliases: Mapping[str, str] | None = None,
+    positional: Collection[str] = (),
 ) -> int:
     """Parse `argv`, call the function, print its outcome; returns the exit code (1: an error the user can mend).
 
@@ -89,9 +95,10 @@ def execute(
         argv: The words after the command; those of this process if None.
         prog: The command as the user types it.
         aliases: Other toolkits' flags, accepted but not shown: `{"--model": "--encoder"}`.
+        positional: Arguments given without a flag, in the function's order.
     """
     words = [_unalias(word, aliases or {}) for word in (sys.argv[1:] if argv is None else argv)]
-    arguments = vars(parser_for(function, prog).parse_args(words))
+    arguments = vars(parser_for(function, prog, positional).parse_args(words))
     return guarded(lambda: function(**arguments))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradir.command import Outcome, execute
-from gradir.data import Hit, iter_run, run_writer
+from gradir.data import Hit, run_writer, side_by_side
 from gradir.data.manifest import Job
 from gradir.errors import GradirError
 
@@ -62,7 +62,7 @@ def run(
     if job.finished:
         return Outcome(output, f"{output} is finished; nothing to do", following)
     with run_writer(output, tag or f"gradir.fuse.{_hash(job.manifest)}") as writer:
-        for qid, rankings in _with_bar(_side_by_side(runs, depth)):
+        for qid, rankings in _with_bar(side_by_side(runs, depth)):
             scores = METHODS[method](rankings, rrf_k)
             writer.write(qid, heapq.nsmallest(hits, scores, key=lambda hit: (-hit.score, hit.docid)))
     job.finish({"runs": len(runs), "queries": writer.queries, "hits": writer.lines})
@@ -120,41 +120,6 @@ def _with_bar(queries: Iterator[tuple[str, list[list[Hit]]]]) -> Iterator[tuple[
     from tqdm import tqdm
 
     yield from tqdm(queries, desc="fuse", unit="query", leave=False, disable=None)
-
-
-def _side_by_side(runs: Sequence[Path], depth: int) -> Iterator[tuple[str, list[list[Hit]]]]:
-    """(qid, hits in each run) of every query."""
-    readers = [_Reader(path, depth) for path in runs]
-    for reader in readers:
-        while (qid := reader.first()) is not None:
-            yield qid, [other.take(qid) for other in readers]
-
-
-class _Reader:
-    """A run that is asked for queries by id; those it passes on the way are kept."""
-
-    def __init__(self, path: Path, depth: int):
-        self.queries, self.depth = iter_run(path), depth
-        self.kept: dict[str, list[Hit]] = {}
-
-    def first(self) -> str | None:
-        """The first query in file order that nobody has taken."""
-        if not self.kept:
-            self._read()
-        return next(iter(self.kept), None)
-
-    def take(self, qid: str) -> list[Hit]:
-        """The hits of a query, once; none if it is not there."""
-        while qid not in self.kept:
-            if not self._read():
-                return []
-        return self.kept.pop(qid)
-
-    def _read(self) -> bool:
-        for qid, hits in self.queries:
-            self.kept[qid] = hits[: self.depth]
-            return True
-        return False
 
 
 if __name__ == "__main__":

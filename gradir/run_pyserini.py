@@ -20,6 +20,10 @@ HELP = """usage: gradir pyserini MODULE ARGS…
 Runs `python -m pyserini.MODULE ARGS…` unchanged, with Java, Anserini's class path and the heap set up, and returns
 its exit code. MODULE may be written with or without the leading `pyserini.`.
 
+Where --encoder of encode, encode.query, search.lucene, search.faiss or search.hybrid names a folder with gradir.json, gradir's
+encoder is used, with the folder's own pooling, prefixes, lengths and scale. --encoder-class CLASS asks for Pyserini's
+encoder, --encoder-class gradir for gradir's on any folder.
+
 examples:
   gradir pyserini index.lucene --collection JsonVectorCollection --input vectors --index impact-index \\
       --generator DefaultLuceneDocumentGenerator --threads 4 --impact --pretokenized
@@ -35,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         guarded(lambda: Outcome(text=HELP))
         return 0 if words else 2
-    name = words[0].removeprefix("pyserini.")
-    refused = guarded(lambda: _prepare(name))
-    return refused or _run(f"pyserini.{name}", words[1:])
+    name, arguments = words[0].removeprefix("pyserini."), words[1:]
+    refused = guarded(lambda: _prepare(name)) or guarded(lambda: _plug_in(name, arguments))
+    return refused or _run(f"pyserini.{name}", arguments)
 
 
 def commands() -> list[str]:
@@ -74,6 +78,14 @@ def _prepare(name: str) -> Outcome:
         return Outcome(message=f"error: Pyserini has no command '{name}'. {_hint(name, commands())}", exit_code=2)
     _prepare_children(jvm.ensure(keep_interrupts=False))
     return Outcome()
+
+
+def _plug_in(name: str, arguments: list[str]) -> Outcome:
+    """Put gradir's encoders in place, and the arguments as Pyserini shall see them."""
+    from gradir.pyserini_plugin import prepare
+
+    arguments[:], lines = prepare(name, arguments)
+    return Outcome(message="\n".join(lines))
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -107,6 +107,14 @@ def test_wrong_words_are_refused_with_exit_code_2(capsys, words, problem):
     assert problem in capsys.readouterr().err
 
 
+def test_named_arguments_stand_without_a_flag(capsys):
+    assert execute(stage, ["c", "--output", "o", "--limit", "3"], "gradir count", positional=["corpus"]) == 0
+    assert capsys.readouterr().out == repr(dict(sorted((DEFAULTS | {"limit": 3}).items()))) + "\n"
+    assert "CORPUS" in parser_for(stage, "gradir count", ["corpus"]).format_help()
+    with pytest.raises(SystemExit):
+        execute(stage, ["--output", "o"], "gradir count", positional=["corpus"])
+
+
 def test_the_help_is_the_docstring():
     text = " ".join(parser_for(stage, "gradir x").format_help().split())
     assert text.startswith("usage: gradir x [-h] --corpus TEXT --output PATH [--batch-size N] [--margin X]")

@@ -4,7 +4,7 @@ from gradir.data.corpus import corpus_files, read_corpus, write_corpus
 from gradir.data.lists import read_lists, write_lists
 from gradir.data.qrels import iter_qrels, read_qrels, unknown_ids, write_qrels
 from gradir.data.records import Document, GradedDoc, GradedList, Hit, Qrel, Query
-from gradir.data.runs import iter_run, read_run, run_writer, separate_ties
+from gradir.data.runs import iter_run, read_run, run_writer, separate_ties, side_by_side
 from gradir.data.topics import read_topics, write_topics
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "read_topics",
     "run_writer",
     "separate_ties",
+    "side_by_side",
     "unknown_ids",
     "write_corpus",
     "write_lists",

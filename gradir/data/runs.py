@@ -58,6 +58,48 @@ def read_run(path: str | Path) -> dict[str, list[Hit]]:
     return dict(iter_run(path))
 
 
+def side_by_side(runs: Sequence[str | Path], depth: int | None = None) -> Iterator[tuple[str, list[list[Hit]]]]:
+    """(qid, its hits in each run) of every query: those of the first run in its order, then those that only later runs have.
+
+    Runs with the same queries in the same order are read with one query in memory; otherwise queries are kept until their turn.
+
+    Args:
+        runs: Run files.
+        depth: Hits taken from each run per query; None takes all.
+    """
+    readers = [_Reader(path, depth) for path in runs]
+    for reader in readers:
+        while (qid := reader.first()) is not None:
+            yield qid, [other.take(qid) for other in readers]
+
+
+class _Reader:
+    """A run that is asked for queries by id; those it passes on the way are kept."""
+
+    def __init__(self, path: str | Path, depth: int | None):
+        self.queries, self.depth = iter_run(path), depth
+        self.kept: dict[str, list[Hit]] = {}
+
+    def first(self) -> str | None:
+        """The first query in file order that nobody has taken."""
+        if not self.kept:
+            self._read()
+        return next(iter(self.kept), None)
+
+    def take(self, qid: str) -> list[Hit]:
+        """The hits of a query, once; none if it is not there."""
+        while qid not in self.kept:
+            if not self._read():
+                return []
+        return self.kept.pop(qid)
+
+    def _read(self) -> bool:
+        for qid, hits in self.queries:
+            self.kept[qid] = hits[: self.depth]
+            return True
+        return False
+
+
 def _rows(lines: Lines) -> Iterator[tuple[str, str, float]]:
     for text in lines:
         columns = text.split()

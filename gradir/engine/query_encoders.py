@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,43 +13,49 @@ from numpy.typing import NDArray
 from gradir.data.vectors import SparseVectors
 from gradir.engine.encoder import Encoder
 from gradir.errors import GradirError
+from gradir.models.config import Kind
 
 
 class SparseQueryEncoder:
     """For `LuceneImpactSearcher(index, encoder, min_idf=-1)`.
 
     Args:
-        encoder: A SPLADE encoder.
+        encoder: A SPLADE encoder, or its folder or hub name.
+        opening: How a folder is opened: the arguments of `Encoder.open` (`device`, `dtype`, `backend="onnx"`, …).
+
+    Raises:
+        GradirError: The encoder is dense.
     """
 
-    def __init__(self, encoder: Encoder):
-        if encoder.config.kind != "splade":
-            raise GradirError(
-                "a LuceneImpactSearcher needs a SPLADE encoder; this one is dense. Use DenseQueryEncoder."
-            )
-        self.encoder, self._vocab = encoder, encoder.vocab()
+    def __init__(self, encoder: Encoder | str | Path, **opening: Any):
+        problem = "a LuceneImpactSearcher needs a SPLADE encoder; this one is dense. Use DenseQueryEncoder."
+        self.encoder = opened_as("splade", encoder, problem, opening)
+        self._terms = np.asarray(self.encoder.vocab(), dtype=object)  # an array, for an index of many terms at once
 
     def encode(self, text: str, **_: Any) -> dict[str, int]:
         """`{term: impact}`, impacts above 0 as Python integers: Pyserini passes them to Java as they are."""
-        return self.encode_batch([text])[0]
+        vectors: SparseVectors = self.encoder.encode([text], "query")  # type: ignore[assignment]
+        return dict(zip(self._terms[vectors.terms].tolist(), vectors.impacts.tolist(), strict=True))
 
-    def encode_batch(self, texts: Sequence[str]) -> list[dict[str, int]]:
+    def encode_batch(self, texts: Sequence[str], **_: Any) -> list[dict[str, int]]:
         """As `encode`, for many texts at once."""
-        vectors = self.encoder.encode(texts, "query")
-        return to_dicts(vectors, self._vocab)  # type: ignore[arg-type]
+        return to_dicts(self.encoder.encode(texts, "query"), self._terms)  # type: ignore[arg-type]
 
 
 class DenseQueryEncoder:
     """For `FaissSearcher(index, encoder)`; its `batch_search` uses `encode_batch`.
 
     Args:
-        encoder: A dense encoder.
+        encoder: A dense encoder, or its folder or hub name.
+        opening: How a folder is opened: the arguments of `Encoder.open` (`device`, `dtype`, `backend="onnx"`, …).
+
+    Raises:
+        GradirError: The encoder is SPLADE.
     """
 
-    def __init__(self, encoder: Encoder):
-        if encoder.config.kind != "dense":
-            raise GradirError("a FaissSearcher needs a dense encoder; this one is SPLADE. Use SparseQueryEncoder.")
-        self.encoder = encoder
+    def __init__(self, encoder: Encoder | str | Path, **opening: Any):
+        problem = "a FaissSearcher needs a dense encoder; this one is SPLADE. Use SparseQueryEncoder."
+        self.encoder = opened_as("dense", encoder, problem, opening)
 
     def encode(self, text: str, **_: Any) -> NDArray[np.float32]:
         """The vector of a query, float32 [D]."""
@@ -59,8 +66,34 @@ class DenseQueryEncoder:
         return self.encoder.encode(texts, "query")  # type: ignore[return-value]
 
 
-def to_dicts(vectors: SparseVectors, vocab: Sequence[str]) -> list[dict[str, int]]:
-    """`{term: impact}` of each row."""
+def opened_as(kind: Kind, encoder: Encoder | str | Path, problem: str, opening: dict[str, Any]) -> Encoder:
+    """The encoder of an object, opened if it is a folder or hub name.
+
+    Args:
+        kind: What it must be.
+        encoder: An encoder, a folder or a hub name.
+        problem: What to say of one of the other kind.
+        opening: Arguments of `Encoder.open`.
+
+    Raises:
+        GradirError: It is of the other kind.
+    """
+    if isinstance(encoder, str | Path):
+        encoder = Encoder.open(encoder, **opening)
+    elif opening:
+        raise TypeError(f"{', '.join(opening)}: the encoder is open already, give these to Encoder.open")
+    if encoder.config.kind != kind:
+        raise GradirError(problem)
+    return encoder
+
+
+def to_dicts(vectors: SparseVectors, vocab: Sequence[str] | NDArray[np.object_]) -> list[dict[str, int]]:
+    """`{term: impact}` of each row.
+
+    Args:
+        vectors: N rows.
+        vocab: The terms by id; an array of objects is taken as it is, a list is made one at every call.
+    """
     names = np.asarray(vocab, dtype=object)
     terms, impacts = names[vectors.terms].tolist(), vectors.impacts.tolist()
     ends = vectors.indptr.tolist()

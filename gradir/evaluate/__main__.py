@@ -1,4 +1,4 @@
-"""`gradir evaluate`, `python -m gradir.evaluate`."""
+"""`gradir evaluate`, `gradir evaluate parity A B`, `python -m gradir.evaluate`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,15 @@ _SEVERAL = ("--run", "--measures")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate runs; returns the exit code."""
-    return execute(run, _together(sys.argv[1:] if argv is None else argv), "gradir evaluate")
+    """Evaluate runs, or compare two; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["parity"]:
+        from gradir.evaluate import parity
+
+        return execute(
+            parity.run, words[1:], "gradir evaluate parity", {"--queries": "--topics"}, positional=["a", "b"]
+        )
+    return execute(run, _together(words), "gradir evaluate")
 
 
 def _together(words: Sequence[str]) -> list[str]:

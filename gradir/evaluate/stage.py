@@ -32,6 +32,8 @@ def run(
     Measures: nDCG@10 nDCG MRR@10 MRR R@100 MAP MAP@100 P@5 Success@1 Rprec bpref infAP, and all of trec_eval's own names
     (ndcg_cut.10, recall.5,100, gm_map, iprec_at_recall.0.10, num_rel_ret, official). nDCG has the grade as gain.
 
+    gradir evaluate parity A B explains why two runs differ.
+
     Args:
         qrels: Judgements: TREC or BEIR file, ir_datasets:NAME, or a name that Pyserini knows.
         run: TREC run files.

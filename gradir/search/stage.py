@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SHARED: tuple[str, ...] = ("kind", "impact_scale", "tokenizer_sha256", "weights_sha256", "normalize", "pooling")
 _SHARED += ("special_tokens",)
 # What Pyserini's encoders do, which leave no record in an index.
-_PYSERINI_SPLADE: dict[str, Any] = {"kind": "splade", "impact_scale": 51.2, "max_query_length": 256}
+_PYSERINI_SPLADE: dict[str, Any] = {"kind": "splade", "encoder": "foreign", "impact_scale": 51.2, "max_query_length": 256}
 
 
 def run(
@@ -112,6 +112,9 @@ def _describe(index: Path, encoder: str | None) -> tuple[dict[str, Any], list[An
         raise InputError(index, "no such folder", "Make an index: gradir index")
     if manifest_path(index).exists():
         manifest = read_manifest(index)
+        if manifest["config"].get("format") == "faiss":  # of gradir encode, whose configuration describes the encoder
+            described = manifest["config"] if manifest["command"] == "gradir encode" else {"kind": "dense"}
+            return {"type": "faiss", "encoder": described}, [known.get("sha256") for known in manifest["inputs"]]
         if manifest["command"] != "gradir index":
             raise InputError(
                 index, f"was made by {manifest['command']}, it is no index", "Make one of it: gradir index"
@@ -157,8 +160,8 @@ def _open_encoder(
     from gradir.engine.encoder import Encoder
 
     changes = {"pooling": made_with.get("pooling")}  # `gradir encode` may have been told
-    if made_with is _PYSERINI_SPLADE:
-        changes = {name: value for name, value in made_with.items() if name != "kind"}
+    if made_with["kind"] == "splade" and made_with.get("encoder") == "foreign":  # Pyserini's, or converted from it
+        changes = {name: made_with[name] for name in ("impact_scale", "max_query_length")}
     if max_length is not None:
         changes["max_query_length"] = max_length
     opened = Encoder.open(encoder, device, dtype, kind=made_with["kind"], **changes)

@@ -38,6 +38,19 @@ def test_queries_one_by_one_are_those_of_a_batch(tiny: Any, sentences: list[str]
     assert sparse.encode("") == {}
 
 
+def test_a_folder_is_opened_as_it_is_asked_for(tiny: Any, sentences: list[str]) -> None:
+    sparse = SparseQueryEncoder(tiny("bert", head=True), device="cpu", dtype="float32", impact_scale=100.0)
+    opened = Encoder.open(tiny("bert", head=True), "cpu", "float32", impact_scale=100.0)
+    assert sparse.encode(sentences[0]) == to_dicts(opened.encode(sentences[:1], "query"), opened.vocab())[0]
+    dense = DenseQueryEncoder(str(tiny("bert")), device="cpu", dtype="float32")
+    np.testing.assert_array_equal(
+        dense.encode(sentences[0]), Encoder.open(tiny("bert"), "cpu", "float32").encode(sentences[:1], "query")[0]
+    )
+    assert (dense.encode(sentences[0]).dtype, dense.encode_batch([]).shape) == (np.float32, (0, 32))
+    with pytest.raises(TypeError, match="open already"):
+        SparseQueryEncoder(opened, device="cpu")
+
+
 def test_the_wrong_kind_of_encoder_is_refused(tiny: Any, raises_error: Any) -> None:
     with raises_error("this one is dense", "DenseQueryEncoder"):
         SparseQueryEncoder(Encoder.open(tiny("bert"), "cpu"))
