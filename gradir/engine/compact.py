@@ -87,8 +87,9 @@ class CompactBert(nn.Module):
     def __init__(self, backbone: Any, device: torch.device, dtype: torch.dtype, layers: list[_Layer], heads: int):
         super().__init__()
         self.config, self.gives = backbone.config, dtype
-        self.embeddings = backbone.embeddings.to(device, dtype)
-        norm(self.embeddings.LayerNorm, device, dtype)
+        # Where norms take any format, embeddings and what leaves the last layer stay float32: little work, half of the error.
+        self.dtype, self.exact = dtype, packs(device, dtype)
+        self.embeddings = backbone.embeddings.to(device, torch.float32 if self.exact else dtype)
         self.layers = nn.ModuleList(CompactLayer(layer, heads, device, dtype) for layer in layers)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> BaseModelOutput:
@@ -96,9 +97,9 @@ class CompactBert(nn.Module):
         hidden = self.embeddings(input_ids=input_ids)  # [B, S, H]
         shape = hidden.shape
         mask = None if bool(attention_mask.all()) else attention_mask[:, None, None, :].bool()  # [B, 1, 1, S]
-        states = hidden.flatten(0, 1)  # [B * S, H]
+        states = hidden.flatten(0, 1).to(self.dtype)  # [B * S, H]
         for layer in self.layers:
-            states = layer(states, shape[0], shape[1], mask)
+            states = layer(states, shape[0], shape[1], mask, self.exact and layer is self.layers[-1])
         return BaseModelOutput(last_hidden_state=states.view(shape).to(self.gives))
 
     def get_input_embeddings(self) -> nn.Module:
@@ -118,22 +119,19 @@ class CompactLayer(nn.Module):
             together.weight.copy_(torch.cat([p.weight for p in projections]))
             together.bias.copy_(torch.cat([p.bias for p in projections]))
         self.project = product(together, device, dtype)
-        self.out, self.up, self.down = (
-            product(out, device, dtype),
-            product(up, device, dtype),
-            product(down, device, dtype),
-        )
+        self.out, self.up, self.down = (product(linear, device, dtype) for linear in (out, up, down))
         self.out_norm, self.down_norm = norm(out_norm, device, dtype), norm(down_norm, device, dtype)
 
-    def forward(self, states: Tensor, batch: int, length: int, mask: Tensor | None) -> Tensor:
-        """States [B * S, H] after the layer."""
+    def forward(self, states: Tensor, batch: int, length: int, mask: Tensor | None, exact: bool) -> Tensor:
+        """States [B * S, H] after the layer, with `exact` in float32."""
         query, key, value = self.project(states).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask
         )  # [B, heads, S, H / heads]
         attended = attended.transpose(1, 2).reshape(states.shape)
         states = self.out_norm(self.out.plus(attended, states))
-        return self.down_norm(self.down.plus(self.up.gelu(states), states))
+        states = self.down.plus(self.up.gelu(states), states)
+        return self.down_norm(states.float() if exact else states)
 
 
 class Product(nn.Module):

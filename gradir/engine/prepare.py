@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradir.engine.compact import CompactBert, compact, packs
+from gradir.engine.compact import compact, packs
 from gradir.engine.sparse_head import PackedHead
 from gradir.models.encoders import DenseEncoder, SpladeEncoder, replace_module
 
@@ -24,46 +24,43 @@ def prepare(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mo
         A module with `forward(input_ids, attention_mask)`, int64 [B, S] each: vectors or term weights, float32; or a
         `PackedSplade`.
     """
-    smaller = None
-    if isinstance(model, DenseEncoder | SpladeEncoder):
-        backbone = model.backbone if isinstance(model, DenseEncoder) else model.mlm.base_model
-        smaller = compact(backbone, device, dtype)
-        if smaller is not None:
-            replace_module(model, backbone, smaller)
-    if not isinstance(model, SpladeEncoder) or not _can_pack(model, device, dtype):
+    if not isinstance(model, DenseEncoder | SpladeEncoder):
         return model.to(device, dtype)
-    if (
-        smaller is not None
-    ):  # what lies between backbone and head is little, and its rounding is half of all that is left
-        smaller.gives = torch.float32
-    return PackedSplade(model, device, dtype, torch.float32 if smaller else dtype)
+    head = _packed_head(model, device, dtype) if isinstance(model, SpladeEncoder) else None
+    backbone = model.backbone if isinstance(model, DenseEncoder) else model.mlm.base_model
+    smaller = compact(backbone, device, dtype)
+    if smaller is None:
+        model.to(device, dtype)
+    else:  # it has its own formats; what comes after it is little, and stays float32, unless there is a whole head to it
+        little = packs(device, dtype) and (head is not None or isinstance(model, DenseEncoder))
+        smaller.gives = torch.float32 if little else dtype
+        stand_in = nn.Identity()
+        replace_module(model, backbone, stand_in)
+        model.to(device, smaller.gives)
+        replace_module(model, stand_in, smaller)
+    return PackedSplade(model, head) if isinstance(model, SpladeEncoder) and head else model
 
 
-def _can_pack(model: SpladeEncoder, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `PackedHead` serves. It cannot tell NaN in the head's own weights, so these go the slow way, which does."""
+def _packed_head(model: SpladeEncoder, device: torch.device, dtype: torch.dtype) -> PackedHead | None:
+    """The head where `PackedHead` serves. It cannot tell NaN in its own weights, so these go the slow way, which does."""
+    decoder = model.decoder
     if not packs(device, dtype) or model.pooling != "max" or not model.expansion:
-        return False
-    parameters = [model.decoder.weight, *([] if model.decoder.bias is None else [model.decoder.bias])]
-    return all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
+        return None
+    sound = all(bool(torch.isfinite(parameter).all()) for parameter in decoder.parameters())
+    return PackedHead(decoder, model.dropped, dtype) if sound else None
 
 
 class PackedSplade(nn.Module):
     """A SPLADE encoder whose forward pass gives activations before the logarithm, for `quantise` to take it of the few that count.
 
     Args:
-        model: The encoder, with max pooling.
-        device: Where it shall run.
-        dtype: Number format of the head's products.
-        before: Number format of what lies before the head.
+        model: The encoder, with max pooling; its decoder is not used.
+        head: In the place of its decoder.
     """
 
-    def __init__(self, model: SpladeEncoder, device: torch.device, dtype: torch.dtype, before: torch.dtype):
+    def __init__(self, model: SpladeEncoder, head: PackedHead):
         super().__init__()
-        self.head = PackedHead(model.decoder, model.dropped, dtype)
-        self.twice, self.mlm = model.activation == "log1p_relu", model.mlm
-        for module in self.mlm.children():
-            if not isinstance(module, CompactBert):
-                module.to(device, before)
+        self.head, self.mlm, self.twice = head, model.mlm, model.activation == "log1p_relu"
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The largest logit of each term, or 0, [B, V]; NaN for a text with NaN in its states.
