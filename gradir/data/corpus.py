@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gradir.data import named
@@ -45,7 +45,11 @@ def count_documents(corpus: str | Path) -> int | None:
     or downloading."""
     if named.is_ir_datasets(corpus):
         return None
-    files = corpus_files(corpus)
+    return count_lines(corpus_files(corpus))
+
+
+def count_lines(files: Sequence[Path]) -> int | None:
+    """Lines of all files; None if one is compressed or not there."""
     if any(not file.is_file() or file.suffix in (".gz", ".zst") for file in files):
         return None
     return sum(_count_lines(file) for file in files)

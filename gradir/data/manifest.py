@@ -1,7 +1,8 @@
 """`manifest.json` beside every artefact, and the rule it serves: finished work is not done again, changed work is refused.
 
-A folder's manifest stands inside it, a file's beside it (`run.trec.manifest.json`). While a stage that can be resumed is at
-work, the manifest is called `manifest.partial.json`.
+A folder's manifest stands inside it, a file's beside it (`run.trec.manifest.json`), and also that of a folder whose readers
+would take the manifest for one of its files. While a stage that can be resumed is at work, the manifest is called
+`manifest.partial.json`, and its parts may wait in the folder `.parts`: neither belongs to the artefact.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ _PACKAGES = (
     "onnxruntime",
 )
 _OWN = ("manifest.json", "manifest.partial.json")
+PARTS = ".parts"
 
 
 def manifest_path(output: str | Path) -> Path:
     """Where the manifest of an artefact stands."""
     output = Path(output)
-    return _beside(output) if output.is_file() else output / "manifest.json"
+    inside, beside = output / "manifest.json", _beside(output)
+    return beside if output.is_file() or (beside.exists() and not inside.exists()) else inside
 
 
 def _beside(output: Path) -> Path:
@@ -106,7 +109,8 @@ def _sha256(file: Path) -> bytes:
 def _files(folder: Path) -> list[Path]:
     """The files of an artefact in a fixed order, without manifests, which hold times, and temporary files."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
-    return [file for file in files if not _is_manifest(file) and not is_partial(file)]
+    found = [file for file in files if not _is_manifest(file) and not is_partial(file)]
+    return [file for file in found if PARTS not in file.relative_to(folder).parts]
 
 
 def _is_manifest(file: Path) -> bool:
@@ -134,6 +138,7 @@ class Job:
         inputs: Files and folders read. What is no path (a hub name) is recorded by name.
         overwrite: Start afresh, removing what gradir made at `output`; other files are never removed.
         resumable: The artefact is a folder that is filled step by step; what an interrupted job left is kept.
+        beside: The manifest of the folder shall stand beside it.
 
     Attributes:
         finished: The same work has been done before; there is nothing to do.
@@ -151,8 +156,9 @@ class Job:
         inputs: Iterable[str | Path] = (),
         overwrite: bool = False,
         resumable: bool = False,
+        beside: bool = False,
     ):
-        self.output = Path(output)
+        self.output, self._stands_beside = Path(output), beside
         self.started = time.perf_counter()
         self.finished = self.resumed = False
         known = [fingerprint(path) if Path(path).exists() else {"path": str(path)} for path in inputs]
@@ -192,8 +198,9 @@ class Job:
     def _start(self) -> None:
         """Clear away what a killed process left; note the configuration of a job that can be resumed."""
         remove_partial(self.output.parent, self.output.name)
-        if not self.output.exists() and _beside(self.output).exists():
-            # The manifest of a file that somebody removed: it must not vouch for the one to come.
+        removed = not self.output.exists() or (self.output.is_dir() and _is_empty(self.output))
+        if removed and _beside(self.output).exists():
+            # The manifest of what somebody removed: it must not vouch for what is to come.
             _beside(self.output).unlink()
         if self._partial:
             _make_folder(self.output)
@@ -223,7 +230,7 @@ class Job:
             "peak_memory_mib": peak_memory_mib(),
             **(measured or {}),
         }
-        _write(manifest_path(made), self.manifest)
+        _write(_beside(made) if self._stands_beside else manifest_path(made), self.manifest)
         if self._partial:
             self._partial.unlink(missing_ok=True)
 
@@ -288,7 +295,7 @@ def _remove(output: Path) -> None:
         _beside(output).unlink()
         output.unlink()
         return
-    whole, partial = (output / name for name in _OWN)
+    whole, partial = manifest_path(output), output / _OWN[1]
     foreign = []
     if _is_ours(whole):
         found = {file.relative_to(output).as_posix() for file in _files(output)}
@@ -298,6 +305,8 @@ def _remove(output: Path) -> None:
     if foreign:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise GradirError(f"{output} holds files that gradir did not make ({shown}); not overwritten. {_BY_HAND}")
+    if whole == _beside(output):
+        whole.unlink()
     shutil.rmtree(output)
 
 

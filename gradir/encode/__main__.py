@@ -1,4 +1,4 @@
-"""`gradir encode …`, also `python -m gradir.encode …`."""
+"""`gradir encode …`, also `python -m gradir.encode …`, in its own form and in that of `pyserini.encode`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from gradir.command import execute
+from gradir.encode import pyserini_form
 from gradir.encode.stage import run
 
 _ALIASES = {
@@ -18,7 +19,10 @@ _ALIASES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `gradir encode`; returns its exit code."""
-    return execute(run, argv, "gradir encode", _ALIASES)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in pyserini_form.PARTS:
+        return pyserini_form.main(words)
+    return execute(run, words, "gradir encode", _ALIASES)
 
 
 if __name__ == "__main__":

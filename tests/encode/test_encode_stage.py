@@ -22,30 +22,12 @@ from gradir.data import vectors as shards
 from gradir.data.manifest import read_manifest
 from gradir.data.schemas import load
 from gradir.data.vectors import SparseVectors, VectorShards
-from gradir.encode import stage
+from gradir.encode import parts
 from gradir.encode.__main__ import main
+from gradir.encode.rows import Row, Texts
 from gradir.engine.encoder import Encoder, UnsoundVector
 
-FAST: dict[str, Any] = {"device": "cpu", "dtype": "float32"}
-
-
-@pytest.fixture(autouse=True)
-def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "PART_SIZE", 10)
-
-
-@pytest.fixture(params=["dense", "splade"])
-def encoder(request: Any, tiny: Any) -> str:
-    return str(tiny("bert", head=request.param == "splade"))
-
-
-@pytest.fixture
-def corpus(tmp_path: Path, corpus_file: Path) -> Path:
-    """64 documents and two blank ones, in a file that may be changed."""
-    path = Path(shutil.copy(corpus_file, tmp_path / "corpus.jsonl"))
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write('{"_id": "blank", "title": "", "text": " "}\n{"_id": "empty", "text": ""}\n')
-    return path
+FAST: dict[str, Any] = {"device": "cpu", "dtype": "float32", "part_size": 10}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -115,9 +97,7 @@ import os, signal, sys
 from pathlib import Path
 from gradir import encode
 from gradir.data import vectors
-from gradir.encode import stage
 
-stage.PART_SIZE = 10
 whole, calls = vectors.pq.write_table, []
 
 def dying(table, where, **options):
@@ -128,7 +108,7 @@ def dying(table, where, **options):
     whole(table, where, **options)
 
 vectors.pq.write_table = dying
-encode.run(sys.argv[1], Path(sys.argv[2]), corpus=sys.argv[3], device="cpu", dtype="float32")
+encode.run(sys.argv[1], Path(sys.argv[2]), corpus=sys.argv[3], device="cpu", dtype="float32", part_size=10)
 """
 
 
@@ -141,7 +121,7 @@ def test_a_killed_run_goes_on_and_ends_byte_equal(encoder: str, corpus: Path, tm
     assert len(list(broken.glob(".part-*"))) == 1
     assert not (broken / "manifest.json").exists()
     written = []
-    monkeypatch.setattr(shards, "write_part", _noting(shards.write_part, written))
+    monkeypatch.setattr(parts, "write_part", _noting(shards.write_part, written))
     outcome = encode.run(encoder, broken, corpus=str(corpus), **FAST)
     assert written == [3, 4, 5, 6]
     assert files(broken) == files(whole)
@@ -242,7 +222,7 @@ def test_changes_are_refused_with_the_difference(tiny: Any, corpus: Path, tmp_pa
         ({"max_length": 32}, "max_passage_length: 64 -> 32"),
         ({"limit": 5}, "limit: None -> 5"),
         ({"pooling": "cls"}, "pooling: 'mean' -> 'cls'"),
-        ({"batch_tokens": 99}, "batch_tokens: 4096 -> 99"),
+        ({"batch_tokens": 99}, "batch_tokens: "),
         ({"dtype": "bfloat16"}, "dtype: 'float32' -> 'bfloat16'"),
     ):
         with raises_error(f"{output} was made with another configuration", said, "--overwrite"):
@@ -351,19 +331,20 @@ def test_unsound_weights_name_the_document(tiny: Any, corpus: Path, tmp_path: Pa
     assert not (tmp_path / "v" / "manifest.json").exists()
 
 
-def test_one_window_of_texts_is_in_memory(tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    """No text is read before the parts of all earlier windows are on disk."""
-    read = []
+def test_few_windows_of_texts_are_in_memory(tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """A window is read while the one before is encoded and the one before that is written."""
+    ahead = []
 
-    def texts(*_: Any) -> Any:
-        for i in range(45):
-            read.append(len(list((tmp_path / "v").glob("part-*.parquet"))))
-            yield f"d{i}", "wing"
+    def rows(self: Texts) -> Any:
+        for i in range(95):
+            ahead.append(i // 10 - len(list((tmp_path / "v").glob("part-*.parquet"))))
+            yield Row(f"d{i}", "wing", "wing")
 
     (tmp_path / "c.jsonl").write_text('{"_id": "a", "text": "a"}\n')
-    monkeypatch.setattr(stage, "_texts", texts)
+    monkeypatch.setattr(Texts, "rows", rows)
     encode.run(str(tiny("bert")), tmp_path / "v", corpus=str(tmp_path / "c.jsonl"), **FAST)
-    assert read == [i // 10 for i in range(45)]
+    assert max(ahead) <= 4
+    assert len(VectorShards(tmp_path / "v")) == 95
 
 
 def test_the_command(tiny: Any, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

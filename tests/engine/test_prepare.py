@@ -56,7 +56,7 @@ def test_splade_weights_are_those_of_the_plain_model(tiny: Any, family: str, dty
     with torch.inference_mode():
         weights, wanted = ready.activation(ready(ids, mask).float()), plain.model(ids, mask)
     assert (wanted > 0).any()
-    atol, rtol = (1e-5, 0) if dtype is torch.float32 else (0.15, 0.05)
+    atol, rtol = (1e-5, 0) if dtype is torch.float32 else (0.3, 0.05)
     torch.testing.assert_close(weights, wanted, atol=atol, rtol=rtol)
 
 
