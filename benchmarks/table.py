@@ -99,6 +99,16 @@ def _machine() -> dict[str, Any]:
     if info.exists():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].split(":")[1].strip() if lines else name
-    versions = {package: metadata.version(package) for package in _PACKAGES}
+    versions = {name: version for name in _PACKAGES if (version := _version(name))}
     described = f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    if torch.cuda.is_available():
+        described += f", {torch.cuda.get_device_name()}"
     return {"machine": described, "versions": versions, "date": date.today().isoformat()}
+
+
+def _version(package: str) -> str:
+    """Of a package; nothing where it is not installed, as on a bare GPU machine."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

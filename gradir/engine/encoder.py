@@ -83,7 +83,7 @@ class Encoder:
         self._size = _size(folder.model)  # D or V
         self._positions = {"passage": _positions(folder.model), "query": _positions(folder.query_model)}
         self.empties = True
-        self._workers = Workers(self.device)
+        self._workers = Workers(self.device, alone=backend != "torch")
         self._largest: float = np.inf  # padded tokens that have been too many for the memory
         self.tokens = self.active_terms = 0
 
@@ -199,12 +199,11 @@ class Encoder:
         shared = folder.query_model is folder.model
         if shared and self._models:
             return next(iter(self._models.values()))
-        own_query_model = side == "query" and not shared
-        if self.backend != "torch" and not own_query_model:
+        if self.backend != "torch":
             from gradir.engine.onnx_model import open_onnx
 
-            return open_onnx(folder, self.backend == "onnx-int8", str(self.device))
-        return prepare(folder.query_model if own_query_model else folder.model, self.device, self.dtype)
+            return open_onnx(folder, self.backend == "onnx-int8", str(self.device), side)
+        return prepare(folder.query_model if side == "query" else folder.model, self.device, self.dtype)
 
     def _forward(self, ids: list[list[int]], side: Side) -> list[Vectors]:
         """Vectors of one batch, in its order; in halves where the memory does not hold it whole.

@@ -23,11 +23,12 @@ class Workers:
 
     Args:
         device: Where the batches are computed; on a GPU there is one worker, the caller.
+        alone: Also on a processor: what computes has threads of its own.
     """
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, alone: bool = False):
         self.threads = torch.get_num_threads()
-        self.number = min(self.threads, _MOST) if device.type == "cpu" else 1
+        self.number = min(self.threads, _MOST) if device.type == "cpu" and not alone else 1
         self._pool: ThreadPoolExecutor | None = None
 
     def map(self, work: Callable[[Given], Made], batches: list[Given]) -> Iterator[Made]:
