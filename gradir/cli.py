@@ -15,7 +15,10 @@ COMMANDS = {
     "demo": ("gradir.demo.__main__", "the whole job on the built-in collection or a BEIR folder"),
     "collection": ("gradir.collection.__main__", "the built-in demonstration collection"),
     "train": ("gradir.train.__main__", "make encoders"),
-    "export": ("gradir.export.__main__", "an encoder to one folder for Pyserini, Anserini, sentence-transformers and ONNX"),
+    "export": (
+        "gradir.export.__main__",
+        "an encoder to one folder for Pyserini, Anserini, sentence-transformers and ONNX",
+    ),
     "encode": ("gradir.encode.__main__", "corpora and topics to vector shards"),
     "convert": ("gradir.convert.__main__", "Pyserini's embeddings, FAISS and Lucene indexes to vector shards"),
     "index": ("gradir.index.__main__", "vector shards to Lucene impact and FAISS indexes"),

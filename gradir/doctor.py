@@ -402,6 +402,7 @@ def check_optional() -> list[Check]:
         check_package("ray", "ray", imports=False),
         check_package("sentence-transformers", "bench", imports=False),
         check_package("matplotlib", "plots", imports=False),
+        check_package("onnx", _extra(), imports=False),
     ]
 
 

@@ -96,8 +96,11 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        usual = temporary.stat().st_mode & 0o666  # by the umask; some writers leave files that nobody else can read
         for file in [*temporary.rglob("*"), temporary]:
             if not file.is_symlink():
+                if file.is_file():
+                    file.chmod(usual)
                 _sync(file)
         if replace and path.exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -94,6 +94,7 @@ class OnnxModel:
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None):
         self.path, self.device = path, torch.device(device)
         self._session = _open_session(path, self.device, threads)
+        self._failures = _errors()
         self._inputs = [one.name for one in self._session.get_inputs()]
         unknown = sorted(set(self._inputs) - {"input_ids", "attention_mask", "token_type_ids"})
         if unknown:
@@ -115,7 +116,10 @@ class OnnxModel:
         for name in self._inputs:
             tensor = given[name]
             feeds[name] = (torch.zeros_like(input_ids) if tensor is None else tensor).cpu().numpy()
-        (output,) = self._session.run(None, feeds)
+        try:
+            (output,) = self._session.run(None, feeds)
+        except self._failures as error:  # as one that the engine knows, which may ask for less memory
+            raise RuntimeError(str(error)) from error
         return torch.from_numpy(output)
 
 
@@ -134,7 +138,7 @@ def _open_session(path: Path, device: torch.device, threads: int | None) -> Any:
         raise GradirError(f"ONNX Runtime runs on cpu and cuda here, not on {device}. Try --device cpu.")
     try:
         session = ort.InferenceSession(str(path), _options(ort, threads), providers=providers)
-    except _errors(ort) as error:
+    except _errors() as error:
         reason = str(error).splitlines()[0]
         raise InputError(path, f"cannot be loaded ({reason})", "Export it again") from None
     if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
@@ -155,8 +159,10 @@ def _options(ort: Any, threads: int | None) -> Any:
     return options
 
 
-def _errors(ort: Any) -> tuple[type[Exception], ...]:
+def _errors() -> tuple[type[Exception], ...]:
     """The exceptions of ONNX Runtime, which share no base class of their own."""
+    import onnxruntime as ort
+
     state = ort.capi.onnxruntime_pybind11_state
     kinds = [one for one in vars(state).values() if isinstance(one, type) and issubclass(one, Exception)]
     return (*kinds, RuntimeError)

@@ -92,7 +92,7 @@ def _texts(corpus: str | None, samples: int) -> list[str]:
     if not corpus:
         return list(TEXTS)
     from gradir.data.corpus import read_corpus
-    from gradir.train.init_splade import reservoir
+    from gradir.data.sample import reservoir
 
     return [*TEXTS, *reservoir((document.contents for document in read_corpus(corpus)), samples, seed=13)]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradir.errors import InputError
 from gradir.models.config import EncoderConfig, read_gradir_json, read_plain_config
+from gradir.models.hugging_face import read_object
 from gradir.models.loading import TOKENIZER_FILES
 from gradir.models.weights import hash_files, weights_hash
 
@@ -58,5 +61,14 @@ def hashes(layout: Layout) -> dict[str, Any]:
     """`tokenizer_sha256` (of the documents' tokenizer) and `weights_sha256` (of all parts)."""
     folders = [layout.transformer, *layout.projections, *([layout.table] if layout.table else [])]
     folders += [layout.query.transformer, *layout.query.projections] if layout.query else []
-    tokenizer = hash_files(layout.transformer / name for name in TOKENIZER_FILES)
-    return {"tokenizer_sha256": tokenizer, "weights_sha256": weights_hash(*folders)}
+    return {"tokenizer_sha256": _tokenizer_hash(layout.transformer), "weights_sha256": weights_hash(*folders)}
+
+
+def _tokenizer_hash(folder: Path) -> str:
+    """Of what a tokenizer does. The files that fast tokenizers have beside `tokenizer.json` say nothing more, and the length and
+    padding in it are those of the last call before it was saved."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        return hash_files(folder / name for name in TOKENIZER_FILES)
+    content = read_object(path) | {"truncation": None, "padding": None}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradir.errors import InputError
-from gradir.models.config import EncoderConfig, Pooling
+from gradir.models.config import EncoderConfig, Pooling, read_gradir_json
 from gradir.models.hugging_face import WHOLE, is_count, position_limit, read_json, read_model_settings, read_object
 from gradir.models.layout import Layout
 
@@ -59,7 +59,8 @@ def read_modules(folder: Path, config: EncoderConfig | None = None) -> Layout:
         length = config.max_query_length if config else _query_length(query[0].path, layout.config)
         changed = replace(layout.config, query_side=side, max_query_length=length)
         return replace(layout, config=changed, table=query[0].path)
-    own = _pipeline(folder, query, None)
+    noted = query[0].path / "gradir.json"  # of an encoder that gradir wrote there
+    own = _pipeline(folder, query, read_gradir_json(noted) if noted.exists() and query[0].path != folder else None)
     if config is None:
         length = own.config.max_query_length
         layout = replace(layout, config=replace(layout.config, query_side="separate", max_query_length=length))

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 _SHARED: tuple[str, ...] = ("kind", "impact_scale", "tokenizer_sha256", "weights_sha256", "normalize", "pooling")
 _SHARED += ("special_tokens",)
 # What Pyserini's encoders do, which leave no record in an index.
-_PYSERINI_SPLADE: dict[str, Any] = {"kind": "splade", "encoder": "foreign", "impact_scale": 51.2, "max_query_length": 256}
+_PYSERINI_SPLADE: dict[str, Any] = {
+    "kind": "splade",
+    "encoder": "foreign",
+    "impact_scale": 51.2,
+    "max_query_length": 256,
+}
 
 
 def run(

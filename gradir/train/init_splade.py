@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +77,7 @@ def _calibrate(path: Path, mlm: Any, missing: list[str], tokenizer: Any, corpus:
         InputError: The folder lacks more weights than those of the head, or the corpus is blank.
     """
     from gradir.data.corpus import read_corpus
+    from gradir.data.sample import reservoir
     from gradir.models.calibrate import calibrate_head
 
     backbone = {id(parameter) for parameter in mlm.base_model.parameters()}
@@ -91,16 +90,3 @@ def _calibrate(path: Path, mlm: Any, missing: list[str], tokenizer: Any, corpus:
         raise InputError(corpus, "all documents are blank", "The head is calibrated on their texts")
     calibrate_head(mlm.eval(), tokenizer, texts, config["percentile"], config["max_length"])
     return len(texts)
-
-
-def reservoir(texts: Iterator[str], samples: int, seed: int) -> list[str]:
-    """A uniform sample of a stream, empty texts left out, in one pass (Vitter's algorithm R)."""
-    import random
-
-    texts = (text for text in texts if text.strip())
-    kept, draw = list(islice(texts, samples)), random.Random(seed)
-    for number, text in enumerate(texts, len(kept)):
-        place = draw.randint(0, number)
-        if place < samples:
-            kept[place] = text
-    return kept

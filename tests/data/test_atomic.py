@@ -134,3 +134,13 @@ def test_a_killed_writer_leaves_nothing_that_looks_finished(tmp_path):
     assert is_partial(left)
     remove_partial(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_a_new_folder_can_be_read_by_those_who_may_read_others(tmp_path):
+    (tmp_path / "plain").touch()
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "deep").mkdir()
+        for name in ("private", "deep/private"):
+            (folder / name).touch(mode=0o600)
+    for name in ("private", "deep/private"):
+        assert (tmp_path / "made" / name).stat().st_mode == (tmp_path / "plain").stat().st_mode

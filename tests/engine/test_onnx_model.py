@@ -214,3 +214,10 @@ def test_queries_with_a_model_of_their_own_take_its_graph(tiny: Any, tmp_path: P
     (tmp_path / "model_query.onnx").unlink()
     with raises_error("holds no model_query.onnx"):
         open_onnx(opened, side="query")
+
+
+def test_errors_of_a_run_are_such_that_the_engine_can_halve_a_batch(tiny: Any, tmp_path: Path) -> None:
+    model = open_onnx(with_graph(tiny("bert"), tmp_path / "bert"))
+    assert isinstance(model, OnnxModel)
+    with pytest.raises(RuntimeError):
+        model(torch.full((1, 4), 10**6), torch.ones(1, 4, dtype=torch.long))  # no such token

@@ -39,15 +39,21 @@ def test_inference_free_queries(tiny: Any, tmp_path: Path, side: Any) -> None:
     np.testing.assert_array_equal(documents.impacts, plain.impacts)
 
 
-def test_onnx_back_ends_give_what_torch_gives(minilm: Path, splade_dir: Path, tmp_path: Path, sentences: list[str]) -> None:
+def test_onnx_back_ends_give_what_torch_gives(
+    minilm: Path, splade_dir: Path, tmp_path: Path, sentences: list[str]
+) -> None:
     export(str(minilm), tmp_path / "dense", int8=True)
     dense = [DenseQueryEncoder(tmp_path / "dense", device="cpu", dtype="float32").encode_batch(sentences)]
-    dense += [DenseQueryEncoder(tmp_path / "dense", device="cpu", backend=b).encode_batch(sentences) for b in ("onnx", "onnx-int8")]
+    dense += [
+        DenseQueryEncoder(tmp_path / "dense", device="cpu", backend=b).encode_batch(sentences)
+        for b in ("onnx", "onnx-int8")
+    ]
     np.testing.assert_allclose(dense[1], dense[0], atol=1e-5)
     assert (dense[2] * dense[0]).sum(1).mean() > 0.98
     export(str(splade_dir), tmp_path / "splade", onnx=True)
     torch_, onnx = (
-        Encoder.open(tmp_path / "splade", "cpu", "float32", backend=b).encode([*sentences, "", " "]) for b in ("torch", "onnx")
+        Encoder.open(tmp_path / "splade", "cpu", "float32", backend=b).encode([*sentences, "", " "])
+        for b in ("torch", "onnx")
     )
     assert isinstance(torch_, SparseVectors)
     assert isinstance(onnx, SparseVectors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gradir.data.schemas import load
 from gradir.models.config import EncoderConfig
 from gradir.models.encoders import DenseEncoder
 from gradir.models.folder import load_pretrained, open_folder, open_tokenizer, write_dense_folder, write_splade_folder
+from gradir.models.layout import hashes, read_layout
 
 QUERIES = ["heat transfer?", "what was measured at high speed"]
 
@@ -167,3 +169,29 @@ def test_what_is_given_for_queries_must_go_with_the_configuration(tiny: Any, tmp
         write_splade_folder(tmp_path / "b", mlm, tokenizer, replace(idf, query_side="encoder"), torch.ones(3))
     with raises_error("the table weighs 3 terms"):
         write_splade_folder(tmp_path / "c", mlm, tokenizer, idf, torch.ones(3))
+
+
+def test_a_lexical_encoder_with_queries_of_their_own_can_be_read_back(tiny: Any, tmp_path: Path) -> None:
+    path = tiny("bert", head=True)
+    source = open_folder(path)
+    documents, queries = (load_pretrained("AutoModelForMaskedLM", path)[0] for _ in range(2))
+    config = replace(source.config, query_side="separate", expansion=False)
+    write_splade_folder(tmp_path / "made", documents, source.tokenizer, config, query=(queries, source.tokenizer))
+    opened = open_folder(tmp_path / "made")
+    assert not opened.model.expansion
+    assert not opened.query_model.expansion
+
+
+def test_a_tokenizer_is_known_again_beside_more_files_and_after_other_calls(tiny: Any, tmp_path: Path) -> None:
+    source = open_folder(tiny("bert"))
+    shutil.copytree(source.path, tmp_path / "copy")
+    (tmp_path / "copy" / "vocab.txt").write_text("wing\n")
+    source.tokenizer(["wing"], padding="max_length", truncation=True, max_length=7)
+    source.tokenizer.save_pretrained(tmp_path / "copy")  # with that length and padding in it
+    copy = open_folder(tmp_path / "copy")
+    assert copy.config.tokenizer_sha256 == source.config.tokenizer_sha256
+    settings = json.loads((tmp_path / "copy" / "tokenizer.json").read_text())
+    settings["model"]["vocab"]["another"] = len(settings["model"]["vocab"])
+    assert settings["padding"]
+    (tmp_path / "copy" / "tokenizer.json").write_text(json.dumps(settings))
+    assert hashes(read_layout(tmp_path / "copy"))["tokenizer_sha256"] != source.config.tokenizer_sha256

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from gradir.data.manifest import read_manifest
+from gradir.data.sample import reservoir
 from gradir.data.schemas import load
 from gradir.data.vectors import SparseVectors
 from gradir.engine.encoder import Encoder
@@ -21,7 +22,6 @@ from gradir.models.config import read_config
 from gradir.models.folder import open_tokenizer
 from gradir.train import init_splade
 from gradir.train.__main__ import main
-from gradir.train.init_splade import reservoir
 
 FAMILIES = ["bert", "distilbert", "roberta"]
 ARGUMENTS: dict[str, Any] = {"samples": 64, "max_length": 48}
