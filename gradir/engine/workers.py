@@ -36,7 +36,7 @@ class Workers:
         if self.number == 1 or len(batches) < 2 * self.number:
             return map(work, batches)
         if self._pool is None:
-            share = self.threads // self.number
+            share = max(1, self.threads // self.number)
             self._pool = ThreadPoolExecutor(self.number, "encode", torch.set_num_threads, (share,))
         return self._in_order(work, batches, self._pool)
 

@@ -122,7 +122,10 @@ def test_another_encoder_is_refused_with_the_differences(
     with pytest.raises(GradirError, match=r"special_tokens: index 'drop', .* 'keep'"):
         search.run(*given, kept, **CPU)
     words = Path(altered(splade, tmp_path / "words"))
-    (words / "vocab.txt").write_text((words / "vocab.txt").read_text() + "extra\n")
+    settings = json.loads((words / "tokenizer.json").read_text())
+    vocab = settings["model"]["vocab"]
+    vocab["wing"], vocab["heat"] = vocab["heat"], vocab["wing"]
+    (words / "tokenizer.json").write_text(json.dumps(settings))
     with pytest.raises(GradirError, match="tokenizer_sha256"):
         search.run(*given, str(words), **CPU)
     outcome = search.run(*given, other, force=True, **CPU)
