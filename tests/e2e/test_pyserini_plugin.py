@@ -34,7 +34,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path, splade_dir
     shutil.copytree(splade_dir, home / "sparse")
     shutil.copytree(minilm, home / "dense")
     lengths = {"max_query_length": 20, "max_passage_length": 60}
-    write_config(home / "dense", EncoderConfig("dense", "mean", True, "query: ", "passage: ", **lengths))
+    write_config(
+        home / "dense",
+        EncoderConfig("dense", "mean", normalize=True, query_prefix="query: ", passage_prefix="passage: ", **lengths),
+    )
     rows = [json.loads(line) for line in corpus_file.read_text().splitlines()]
     (home / "c.jsonl").write_text("".join(json.dumps({"id": r["_id"], "text": r["text"]}) + "\n" for r in rows))
     (home / "topics.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in QUERIES.items()))

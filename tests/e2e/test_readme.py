@@ -45,7 +45,7 @@ def test_every_command_runs(commands) -> None:
     process, folder = commands
     assert process.wait() == 0, (folder / "stderr").read_text()[-4000:]
     assert "numpy.linalg.inv" in (folder / "stdout").read_text()  # what the searchers of the Python example print
-    for run in ("impact", "flat", "bm25", "fused", "by-pyserini", "impact-by-pyserini"):
+    for run in ("impact", "flat", "bm25", "fused", "by-pyserini", "impact-by-pyserini", "impact-by-tokens"):
         assert (folder / "work" / f"{run}.trec").stat().st_size > 1000
 
 
