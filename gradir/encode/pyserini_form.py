@@ -75,6 +75,7 @@ class Encoding:
         use_openai: Batches by rate_limit, as Pyserini makes them.
         rate_limit: Requests a minute, for OpenAI.
         explicit_truncate: For the class qwen3.
+        trust_remote_code: Allow the model's own Python code to run, which Pyserini does unasked.
     """
 
     encoder: str
@@ -93,6 +94,7 @@ class Encoding:
     use_openai: bool = False
     rate_limit: int = 3500
     explicit_truncate: bool = False
+    trust_remote_code: bool = False
 
 
 def main(words: Sequence[str], prog: str = "python -m gradir.encode") -> int:

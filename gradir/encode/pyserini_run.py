@@ -107,6 +107,10 @@ def _check_vectors(opened: Any, to_faiss: bool, dimension: int | None, text: Any
         raise GradirError(f"--dimension {dimension}: the vectors have {found[1]} numbers. Leave it out.")
 
 
+# They pass trust_remote_code=True.
+_RUN_CODE = ("qwen3", "dse")
+
+
 def opener_of(encoding: Encoding, found: str) -> OpenClass | OpenPyserini:
     """What opens the encoder: our engine, or Pyserini's class.
 
@@ -123,10 +127,26 @@ def opener_of(encoding: Encoding, found: str) -> OpenClass | OpenPyserini:
     if found == "bpr":
         raise GradirError("--encoder-class bpr: Pyserini has no document encoder of it. Try dpr.")
     if found not in OURS:
+        _check_code(encoding, found)
         return OpenPyserini(encoding, _batch_size(encoding))
     # Pyserini has one class for the three
     fixed = "auto" if found in ("sentence-transformers", "contriever") else found
     return OpenClass(fixed, encoding, *_settings(encoding))
+
+
+def _check_code(encoding: Encoding, found: str) -> None:
+    """Pyserini runs a model's own code unasked in some classes; here it has to be asked for, unless the folder names none.
+
+    Raises:
+        GradirError: It is not.
+    """
+    config = Path(encoding.encoder) / "config.json"
+    plain = config.is_file() and "auto_map" not in config.read_text(encoding="utf-8")
+    if found in _RUN_CODE and not plain and not encoding.trust_remote_code:
+        raise GradirError(
+            f"--encoder-class {found}: Pyserini runs the model's own code, if {encoding.encoder} has any. "
+            "If you trust it, give --trust-remote-code."
+        )
 
 
 def _batch_size(encoding: Encoding) -> int:

@@ -16,6 +16,7 @@ from gradir import jvm
 from gradir.encode import pyserini_run
 from gradir.encode.__main__ import main
 from gradir.encode.pyserini_corpus import PyseriniCorpus
+from gradir.encode.pyserini_encoder import OpenPyserini
 from gradir.encode.pyserini_form import Encoding
 from gradir.encode.pyserini_run import KEYWORDS, class_of, opener_of
 
@@ -223,3 +224,17 @@ def test_pyserini_is_asked_for_by_name(words: list[str], monkeypatch: Any, capsy
 
 def test_parts_end_where_batches_do() -> None:
     assert [pyserini_run.whole_batches(size) for size in (1, 64, 5, 4096, 5000)] == [4096, 4096, 4095, 4096, 5000]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "dse"])
+def test_a_models_own_code_runs_only_when_it_is_asked_for(name: Any, tmp_path: Path, raises_error: Any) -> None:
+    """Pyserini's own classes of these names run it unasked."""
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "config.json").write_text('{"model_type": "qwen3"}')
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Mine"}}')
+    assert isinstance(opener_of(Encoding(str(tmp_path / "plain"), name), name), OpenPyserini)
+    for encoder in (str(tmp_path / "code"), "some/model-of-the-hub"):
+        with raises_error(f"--encoder-class {name}", "the model's own code", "--trust-remote-code"):
+            opener_of(Encoding(encoder, name), name)
+        assert isinstance(opener_of(Encoding(encoder, name, trust_remote_code=True), name), OpenPyserini)
