@@ -55,9 +55,12 @@ def test_splade_weights_are_those_of_the_plain_model(tiny: Any, family: str, dty
     assert isinstance(ready, PackedSplade)
     with torch.inference_mode():
         weights, wanted = ready.activation(ready(ids, mask).float()), plain.model(ids, mask)
+        lowered = plain.model.to(dtype)(ids, mask)
     assert (wanted > 0).any()
-    atol, rtol = (1e-5, 0) if dtype is torch.float32 else (0.3, 0.05)
-    torch.testing.assert_close(weights, wanted, atol=atol, rtol=rtol)
+    if dtype is torch.float32:
+        torch.testing.assert_close(weights, wanted, atol=1e-5, rtol=0)
+    else:  # no further off than the whole model in that format; where only the head differs, by chance a little more or less
+        assert 0 < (weights - wanted).abs().mean() <= 1.1 * (lowered - wanted).abs().mean()
 
 
 def test_variants_keep_their_own_way(tiny: Any, batch: Any) -> None:
