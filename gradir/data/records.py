@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Document(NamedTuple):
@@ -38,6 +42,17 @@ class Hit(NamedTuple):
 
     docid: str
     score: float
+
+
+class Ranking(NamedTuple):
+    """The hits of one query in columns, best first: what searchers return, a thousand hits at a time."""
+
+    docids: Sequence[str]
+    scores: NDArray[np.floating[Any]]  # [k], not increasing
+
+    def hits(self) -> list[Hit]:
+        """The same as a list of hits."""
+        return [Hit(docid, score) for docid, score in zip(self.docids, self.scores.tolist(), strict=True)]
 
 
 class GradedDoc(NamedTuple):

@@ -19,7 +19,7 @@ import numpy as np
 
 from gradir.data.atomic import new_text
 from gradir.data.ids import check_id
-from gradir.data.records import Hit
+from gradir.data.records import Hit, Ranking
 from gradir.data.text import Lines
 from gradir.errors import InputError
 
@@ -188,6 +188,10 @@ class RunWriter:
             self.stream.write(f"{qid} Q0 {docid} {rank} {score:.6f} {self.tag}\n")
         self.queries += 1
         self.lines += len(separated)
+
+    def write_ranking(self, qid: str, ranking: Ranking) -> None:
+        """As `write`, from columns."""
+        self.write(qid, ranking.hits())
 
 
 @contextmanager
