@@ -14,6 +14,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ OLDEST_JAVA = 21  # Anserini 1.7 is compiled for it
 VECTOR_MODULE = "jdk.incubator.vector"
 INSTALL = "pip install 'gradir[lucene]'"
 MAX_QUERY_TERMS = 1 << 20  # Lucene's own limit is 1024; an untrained SPLADE query has its whole vocabulary
+HELPER_JAR = Path(__file__).with_name("java") / "gradir.jar"  # `make jar` builds it from the sources beside it
+_HELPER_LUCENE = "9.9.1"  # its classes use what Lucene keeps for itself, so they are for this version only
 _JVM_LIBRARIES = ("lib/server/libjvm.so", "lib/libjli.dylib", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
 # Advice about flags and Lucene versions that no user of Anserini can follow; what goes wrong there is thrown, not logged.
 _NOISY_LOGGERS = ("org.apache.lucene.store", "org.apache.lucene.internal.vectorization")
@@ -91,6 +94,74 @@ def ensure(heap: str = "4g", keep_interrupts: bool = True) -> Jvm:
     with _starting:
         _started = _started or (os.getpid(), _start(heap, keep_interrupts))
     return _started[1]
+
+
+def helper(name: str) -> Any | None:
+    """A Java class of gradir's own, such as `ImpactWriter`; None where it cannot be used and Lucene's public way must do.
+
+    That is where the JVM was started by another library, or where Anserini brings another Lucene than the classes are made for.
+    """
+    ensure()
+    from jnius import JavaException, autoclass
+
+    if autoclass("org.apache.lucene.util.Version").LATEST.toString() != _HELPER_LUCENE:
+        return None
+    try:
+        return autoclass(f"gradir.{name}")
+    except JavaException:
+        return None
+
+
+@contextmanager
+def errors(place: str | Path, action: str) -> Iterator[None]:
+    """What Java throws in the block, as our error.
+
+    Args:
+        place: The file or folder that was worked on.
+        action: What Lucene could not do: `write the index`.
+
+    Raises:
+        GradirError: With the first line of the exception, and what to do where that is known.
+    """
+    from jnius import JavaException
+
+    try:
+        yield
+    except JavaException as error:
+        first = str(error).splitlines()[0]
+        cause = first.partition(": ")[2] or first
+        fix = next((advice for word, advice in _ADVICE.items() if word in f"{error.classname} {cause}"), "")
+        raise GradirError(f"{place}: Lucene could not {action} ({cause}). {fix}".rstrip()) from None
+
+
+# Words in a Java exception, and what its user can do.
+_ADVICE = {
+    "OutOfMemory": "Set GRADIR_HEAP higher (4g).",
+    "No space left": "Free some disk space and give the command again.",
+    "LockObtainFailed": "Another program is writing it: wait for it, or stop it.",
+    "Corrupt": "It is damaged: index again.",
+    "IndexNotFound": "It is no Lucene index, or not a whole one: index again.",
+    "EOF": "It is cut short: index again.",
+    "NoSuchFile": "Files of it are missing: index again.",
+}
+
+
+@contextmanager
+def lucene_reader(folder: str | Path) -> Iterator[Any]:
+    """A Lucene `DirectoryReader` of an index; call it inside `errors`."""
+    ensure()
+    from jnius import autoclass
+
+    path = autoclass("java.nio.file.Paths").get(str(folder))
+    directory = autoclass("org.apache.lucene.store.FSDirectory").open(path)
+    try:
+        reader = autoclass("org.apache.lucene.index.DirectoryReader").open(directory)
+        try:
+            yield reader
+        finally:
+            reader.close()
+    finally:
+        directory.close()
 
 
 def find_java() -> Java:
@@ -204,7 +275,7 @@ def _start(heap: str, keep_interrupts: bool) -> Jvm:
     _prepare_environment(java)
     others = [flag for flag in jnius_config.get_options() if VECTOR_MODULE not in flag and not flag.startswith("-Xmx")]
     jnius_config.set_options(*others, *_flags(java), f"-Xmx{size}")
-    jnius_config.add_classpath(str(jar))
+    jnius_config.add_classpath(str(jar), str(HELPER_JAR))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     _configure_lucene()
     if keep_interrupts and threading.current_thread() is threading.main_thread():

@@ -47,6 +47,12 @@ class SparseVectors:
         span = slice(self.indptr[i], self.indptr[i + 1])
         return self.terms[span], self.impacts[span]
 
+    def rows(self, span: slice) -> SparseVectors:
+        """Rows in a row, without copying their postings."""
+        indptr = self.indptr[span.start : span.stop + 1]
+        places = slice(indptr[0], indptr[-1])
+        return SparseVectors(indptr - indptr[0], self.terms[places], self.impacts[places])
+
     def take(self, order: NDArray[np.int64]) -> SparseVectors:
         """The rows named by `order`, in that order."""
         order = np.asarray(order, dtype=np.int64)

@@ -30,7 +30,7 @@ def write(corpus: str | Path, folder: Path, progress: Callable[[int], object]) -
     with LuceneWriter(folder, analyzer, similarity, term_frequencies_only=False) as writer:
         stream = read_corpus(corpus)
         while batch := list(islice(stream, 1024)):
-            writer.add((document.docid, document.contents) for document in batch)
+            writer.add([document.docid for document in batch], [document.contents for document in batch])
             empty += sum(not document.contents.strip() for document in batch)
             progress(len(batch))
         if empty == writer.documents:

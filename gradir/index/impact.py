@@ -6,161 +6,112 @@ sums are exact up to 2**24 = 16,777,216 and within one part in 2**24 beyond.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradir import jvm
 from gradir.data.ids import Duplicates
-from gradir.data.vectors import SparseVectors, VectorShards
 from gradir.errors import InputError
 from gradir.index.docids import check_docids
+from gradir.index.vocabulary import Vocabulary
 
-# Between a term and its impact. Control pictures stand in no tokenizer's vocabulary; `|`, Lucene's default, stands in BERT's.
-_DELIMITER = "\u241f"
-_CHUNK_DOCUMENTS, _CHUNK_POSTINGS = 2048, 1 << 21  # whose strings are in memory at a time
-_LONGEST_TERM = 255  # UTF-16 units: what Anserini's own whitespace analyzer takes whole
-_LONGEST_TOKEN = _LONGEST_TERM + len(_DELIMITER) + len(str(2**31 - 1))
-_MOST = 2**31 - 1  # sum of a document's impacts: Lucene counts them as tokens
+if TYPE_CHECKING:
+    from gradir.index.source import Source
+
+_POSTING_BYTES = 32  # of memory for a posting on its way: in Python, in Java, and inverted
+_CHUNK_DOCUMENTS = 1 << 15
 
 
-def write(shards: VectorShards, folder: Path, progress: Callable[[int], object]) -> dict[str, Any]:
+def write(
+    source: Source,
+    folder: Path,
+    progress: Callable[[int], object],
+    *,
+    memory_mib: int = 64,
+    optimize: bool = True,
+    raw: Iterator[tuple[str, str]] | None = None,
+    docvectors: bool = False,
+    forward: bool = False,
+) -> dict[str, Any]:
     """Write the index; returns its counts.
 
     Args:
-        shards: Sparse vector shards.
+        source: Sparse vectors.
         folder: An empty folder.
         progress: Called with the number of documents done.
+        memory_mib: Memory for the postings that are being inverted, MiB.
+        optimize: One segment. It is free where gradir's Java classes write; Lucene's own writer has to merge for it.
+        raw: (docid, text to be stored) of each document, in the order of the source.
+        docvectors: Store each document's vector in Lucene's form, which Pyserini's Rocchio needs.
+        forward: Keep the whole vectors beside the index, for two-step search and for feedback.
 
     Raises:
         InputError: A document holds a term that Lucene would cut or split, or that the vocabulary lacks; the impacts of a
-            document sum to 2**31 or more; an id is used twice; no document has a term.
+            document sum to 2**31 or more; an id is used twice; no document has a term; texts of other documents.
         GradirError: Lucene could not write.
     """
-    jvm.ensure()
-    from jnius import autoclass
-
-    from gradir.index.lucene_writer import LuceneWriter
-
-    vocabulary, seen = _Vocabulary(shards), Duplicates("document id")
-    similarity = autoclass("io.anserini.search.similarity.ImpactSimilarity")()
+    vocabulary, seen = Vocabulary(source.folder / "vocab.txt", source.vocab()), Duplicates("document id")
     postings = empty = 0
-    with LuceneWriter(folder, _analyzer(), similarity, term_frequencies_only=True) as writer:
-        for part, (docids, vectors) in zip(shards.files, shards.sparse_parts(), strict=True):
+    used = np.zeros(len(vocabulary.terms), dtype=bool)
+    with _open(folder, vocabulary.terms, docvectors, raw is not None, optimize) as writer:
+        for part, docids, vectors in source.sparse():
             check_docids(part, docids, seen)
             vocabulary.check(part, docids, vectors)
-            _check_sums(part, docids, vectors)
-            for chunk in _chunks(vectors.indptr):
-                writer.add(zip(docids[chunk], contents(vocabulary.prefixes, vectors, chunk), strict=True))
-                progress(chunk.stop - chunk.start)
+            for chunk in _chunks(vectors.indptr, memory_mib * 2**20 // _POSTING_BYTES):
+                ids = docids[chunk]
+                writer.add(ids, vectors.rows(chunk), _texts(part, ids, raw) if raw else None)
+                progress(len(ids))
+            used[vectors.terms] = True
             postings += len(vectors.terms)
             empty += int((np.diff(vectors.indptr) == 0).sum())
         seen.finish()
         if not postings:
-            raise InputError(shards.folder, "no document has a term", "Nothing could be found: check the encoder")
-    return {"documents": writer.documents, "postings": postings, "empty": empty}
+            raise InputError(source.folder, "no document has a term", "Nothing could be found: check the encoder")
+    _check_count(folder, writer.documents)
+    return {"documents": writer.documents, "postings": postings, "terms": int(used.sum()), "empty": empty}
 
 
-class _Vocabulary:
-    """The terms of the shards, and which of them cannot be indexed.
+def _open(
+    folder: Path, terms: list[str], docvectors: bool, raw: bool, optimize: bool
+) -> AbstractContextManager[Any, None]:
+    """The fastest writer that works here."""
+    java = jvm.helper("ImpactWriter")
+    if java is not None:
+        from gradir.index.segment_writer import SegmentWriter
 
-    Some tokenizers' vocabularies hold runs of blanks that no document ever uses; so a term is refused where it is used.
-    """
+        return SegmentWriter(java, folder, terms, docvectors, raw)
+    from gradir.index.token_writer import TokenWriter
 
-    def __init__(self, shards: VectorShards):
-        self.path, self.terms = shards.folder / "vocab.txt", shards.vocab()
-        self.prefixes = pa.array([term + _DELIMITER for term in self.terms], pa.string())
-        self._unfit = np.array([bool(_problem(term)) for term in self.terms], dtype=bool)
-        numbers = {term: number for number, term in enumerate(self.terms)}
-        for number, term in enumerate(self.terms if len(numbers) < len(self.terms) else ()):
-            if numbers[term] != number:
-                problem = f"term {term!r} stands again in line {numbers[term] + 1}"
-                raise InputError(self.path, problem, "Each term must have one id", number + 1)
-
-    def check(self, part: Path, docids: Sequence[str], vectors: SparseVectors) -> None:
-        """Refuse a part whose documents use terms that cannot be indexed."""
-        missing = vectors.terms >= len(self.terms)
-        if missing.any():
-            place = int(np.argmax(missing))
-            problem = f"document {_docid(docids, vectors, place)} has term {vectors.terms[place]}, but "
-            raise InputError(part, f"{problem}{self.path.name} has only {len(self.terms)} lines", "Encode again")
-        unfit = self._unfit[vectors.terms]
-        if unfit.any():
-            place = int(np.argmax(unfit))
-            number = int(vectors.terms[place])
-            problem = f"{_problem(self.terms[number])}, and document {_docid(docids, vectors, place)} has it"
-            raise InputError(self.path, problem, "Use another tokenizer", number + 1)
+    return TokenWriter(folder, terms, docvectors, raw, optimize)
 
 
-def _problem(term: str) -> str:
-    """What is wrong with a term, if anything. Python's white space includes all of Lucene's."""
-    if not term:
-        return "an empty term"
-    if term.split() != [term] or _DELIMITER in term:
-        return f"term {term!r} holds white space or {_DELIMITER}, where Lucene would split it"
-    length = len(term.encode("utf-16-le")) // 2
-    return f"a term of {length} characters, Lucene takes {_LONGEST_TERM}" if length > _LONGEST_TERM else ""
-
-
-def _check_sums(part: Path, docids: Sequence[str], vectors: SparseVectors) -> None:
-    totals = np.concatenate([[0], np.cumsum(vectors.impacts, dtype=np.int64)])[vectors.indptr]
-    sums = np.diff(totals)
-    if (sums > _MOST).any():
-        row = int(np.argmax(sums))
-        problem = f"the impacts of document {docids[row]} sum to {sums[row]}"
-        raise InputError(part, problem, "Lucene takes less than 2**31: use a smaller impact scale", row + 1)
-
-
-def _docid(docids: Sequence[str], vectors: SparseVectors, place: int) -> str:
-    """The document that holds a posting."""
-    return docids[int(np.searchsorted(vectors.indptr, place, side="right")) - 1]
-
-
-def _chunks(indptr: NDArray[np.int64]) -> Iterator[slice]:
+def _chunks(indptr: NDArray[np.int64], postings: int) -> Iterator[slice]:
     """Runs of documents with a bounded number of postings; one document may exceed it alone."""
     start, documents = 0, len(indptr) - 1
     while start < documents:
-        full = int(np.searchsorted(indptr, indptr[start] + _CHUNK_POSTINGS, side="right")) - 1
+        full = int(np.searchsorted(indptr, indptr[start] + postings, side="right")) - 1
         stop = max(start + 1, min(full, start + _CHUNK_DOCUMENTS, documents))
         yield slice(start, stop)
         start = stop
 
 
-def contents(terms: pa.Array, vectors: SparseVectors, chunk: slice) -> list[str]:
-    """What the analyzer reads, `term␟impact term␟impact …`, of the documents of a chunk.
-
-    All strings of the chunk are built as one buffer; each document is a slice of it.
-
-    Args:
-        terms: Each term with the delimiter behind it.
-        vectors: The vectors of a part.
-        chunk: Which rows of them.
-    """
-    indptr = vectors.indptr[chunk.start : chunk.stop + 1]
-    span = slice(indptr[0], indptr[-1])
-    impacts = pc.cast(pa.array(vectors.impacts[span]), pa.string())
-    tokens = pc.binary_join_element_wise(pc.take(terms, pa.array(vectors.terms[span])), impacts, pa.scalar(" "), "")
-    if not len(tokens):
-        return [""] * (len(indptr) - 1)
-    ends = np.frombuffer(tokens.buffers()[1], dtype=np.int32)[: len(tokens) + 1]
-    offsets = ends[indptr - indptr[0]].astype(np.int32)
-    joined = pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets.tobytes()), tokens.buffers()[2])
-    texts: list[str] = joined.to_pylist()
-    return texts
+def _texts(part: Path, docids: list[str], raw: Iterator[tuple[str, str]]) -> list[str]:
+    """The texts to be stored with some documents: the next ones."""
+    texts = list(islice(raw, len(docids)))
+    if [docid for docid, _ in texts] != docids:
+        raise InputError(part, "the texts to be stored are those of other documents", "Give the corpus it was made of")
+    return [text for _, text in texts]
 
 
-def _analyzer() -> Any:
-    """Splits at white space and takes the number behind the delimiter as the term's frequency."""
-    from jnius import autoclass
-
-    hash_map = autoclass("java.util.HashMap")
-    splitting, counting = hash_map(), hash_map()
-    splitting.put("maxTokenLen", str(_LONGEST_TOKEN))  # it cuts longer tokens in two; the default counts the impact in
-    counting.put("delimiter", _DELIMITER)
-    builder = autoclass("org.apache.lucene.analysis.custom.CustomAnalyzer").builder()
-    return builder.withTokenizer("whitespace", splitting).addTokenFilter("delimitedTermFrequency", counting).build()
+def _check_count(folder: Path, documents: int) -> None:
+    """Count the documents as a searcher would."""
+    with jvm.errors(folder, "read the index"), jvm.lucene_reader(folder) as reader:
+        found = reader.numDocs()
+    if found != documents:
+        raise InputError(folder, f"the index holds {found} of {documents} documents", "Index again")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,7 +27,10 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         folder: An empty folder.
         analyzer: Lucene analyzer of `contents`.
         similarity: Lucene similarity that decides the norms.
-        term_frequencies_only: Index `contents` without positions, as custom term frequencies require.
+        term_frequencies_only: Index `contents` without positions and norms, as impacts want it.
+        docvectors: Store each document's vector.
+        raw: Store a text with each document.
+        optimize: Merge to one segment in the end.
 
     Attributes:
         documents: How many were added.
@@ -35,11 +39,20 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         GradirError: Lucene refuses a document or cannot write, or the finished index does not hold every document.
     """
 
-    def __init__(self, folder: Path, analyzer: Any, similarity: Any, term_frequencies_only: bool):
+    def __init__(
+        self,
+        folder: Path,
+        analyzer: Any,
+        similarity: Any,
+        term_frequencies_only: bool,
+        docvectors: bool = False,
+        raw: bool = False,
+        optimize: bool = True,
+    ):
         jvm.ensure()
         from jnius import autoclass
 
-        self.folder, self.documents = folder, 0
+        self.folder, self.documents, self._optimize = folder, 0, optimize
         self._bytes_ref = autoclass("org.apache.lucene.util.BytesRef")
         config = autoclass("org.apache.lucene.index.IndexWriterConfig")(analyzer)
         config.setSimilarity(similarity)
@@ -49,9 +62,9 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         path = autoclass("java.nio.file.Paths").get(str(folder))
         self._directory = autoclass("org.apache.lucene.store.FSDirectory").open(path)
         self._writer = autoclass("org.apache.lucene.index.IndexWriter")(self._directory, config)
-        self._make_document(term_frequencies_only)
+        self._make_document(term_frequencies_only, docvectors, raw)
 
-    def _make_document(self, term_frequencies_only: bool) -> None:
+    def _make_document(self, term_frequencies_only: bool, docvectors: bool, raw: bool) -> None:
         from jnius import autoclass, cast
 
         java_string = autoclass("java.lang.String")
@@ -62,6 +75,8 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
             options.DOCS_AND_FREQS if term_frequencies_only else options.DOCS_AND_FREQS_AND_POSITIONS
         )
         field_type.setTokenized(True)
+        field_type.setOmitNorms(term_frequencies_only)
+        field_type.setStoreTermVectors(docvectors)
         field_type.freeze()
         self._id = autoclass("org.apache.lucene.document.StringField")("id", "", store.YES)
         self._id_values = autoclass("org.apache.lucene.document.BinaryDocValuesField")("id", self._bytes_ref(b""))
@@ -71,11 +86,13 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
             cast("org.apache.lucene.index.IndexableFieldType", field_type),
         )
         self._document = autoclass("org.apache.lucene.document.Document")()
-        for field in (self._id, self._id_values, self._contents):
-            self._document.add(field)
+        self._raw = autoclass("org.apache.lucene.document.StoredField")("raw", "") if raw else None
+        for field in (self._id, self._id_values, self._contents, self._raw):
+            if field is not None:
+                self._document.add(field)
 
-    def add(self, documents: Iterable[tuple[str, str]]) -> None:
-        """Add documents, (docid, contents)."""
+    def add(self, docids: Iterable[str], contents: Iterable[str], raws: Iterable[str] | None = None) -> None:
+        """Add documents: their ids, what the analyzer reads of each, and the texts to be stored, where they are."""
         from jnius import JavaException
 
         set_id, set_values, set_contents = (
@@ -86,10 +103,12 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         add, document, bytes_ref = self._writer.addDocument, self._document, self._bytes_ref
         docid = ""
         try:
-            for docid, contents in documents:
+            for docid, text, raw in zip(docids, contents, raws or repeat(None)):  # noqa: B905  repeat has no end
                 set_id(docid)
                 set_values(bytes_ref(docid.encode("utf-8")))
-                set_contents(contents)
+                set_contents(text)
+                if self._raw is not None:
+                    self._raw.setStringValue(raw)
                 add(document)
                 self.documents += 1
         except JavaException as error:
@@ -102,7 +121,8 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
 
         try:
             if error is None:
-                self._writer.forceMerge(1)  # one segment: fastest to search, and equal for equal input
+                if self._optimize:
+                    self._writer.forceMerge(1)  # fastest to search, and equal for equal input
                 self._writer.commit()
                 self._check_count()
         except JavaException as failure:

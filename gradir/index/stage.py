@@ -87,6 +87,7 @@ def _write(type: Type, input: Path, folder: Path, total: int | None, config: dic
     from tqdm import tqdm
 
     from gradir.data.vectors import VectorShards
+    from gradir.index.source import Source
 
     with tqdm(total=total, desc=f"index ({type})", unit=" docs", smoothing=0.05) as bar:
         if type == "bm25":
@@ -96,8 +97,8 @@ def _write(type: Type, input: Path, folder: Path, total: int | None, config: dic
         if type == "impact":
             from gradir.index import impact
 
-            return impact.write(VectorShards(input), folder, bar.update)
+            return impact.write(Source(VectorShards(input)), folder, bar.update)  # type: ignore[arg-type]
         from gradir.index import faiss_index
 
         graph = {name: config.get(name, 0) for name in ("m", "ef_construction", "ef_search")}
-        return faiss_index.write(VectorShards(input), folder, bar.update, hnsw=type == "hnsw", **graph)
+        return faiss_index.write(Source(VectorShards(input)), folder, bar.update, hnsw=type == "hnsw", **graph)

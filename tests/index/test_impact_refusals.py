@@ -109,15 +109,15 @@ def test_nothing_but_empty_documents(sparse_shards: Any, refused: Any) -> None:
 
 
 def test_a_document_that_lucene_lost(sparse_shards: Any, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradir.index.lucene_writer import LuceneWriter
+    from gradir.index.segment_writer import SegmentWriter
 
-    add = LuceneWriter.add
+    add = SegmentWriter.add
 
-    def forgetful(writer: LuceneWriter, documents: Any) -> None:
-        add(writer, documents)
+    def forgetful(writer: SegmentWriter, *documents: Any) -> None:
+        add(writer, *documents)
         writer.documents += 1
 
-    monkeypatch.setattr(LuceneWriter, "add", forgetful)
+    monkeypatch.setattr(SegmentWriter, "add", forgetful)
     refused(sparse_shards(np.ones((3, 1), dtype=int), ["a"]), "holds 3 of 4 documents")
 
 

@@ -94,7 +94,7 @@ def test_more_documents_than_a_chunk_and_than_a_batch_of_strings(
     sparse_shards: Any, impact_search: Any, by_hand: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gradir.index.impact._CHUNK_DOCUMENTS", 7)
-    monkeypatch.setattr("gradir.index.impact._CHUNK_POSTINGS", 40)
+    monkeypatch.setattr("gradir.index.impact._POSTING_BYTES", 64 * 2**20 // 40)
     matrix, vocab, docids, queries = collection(99)
     index.run(sparse_shards(matrix, vocab, docids, parts=2), tmp_path / "index", "impact")
     assert whole(impact_search(tmp_path / "index", queries, 50)) == by_hand(matrix, vocab, queries, 50, docids)
@@ -104,7 +104,7 @@ def test_empty_documents_are_kept_and_counted(sparse_shards: Any, impact_search:
     matrix = np.array([[0, 0], [3, 4], [0, 0]])
     index.run(sparse_shards(matrix, ["a", "b"]), tmp_path / "index", "impact")
     manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    assert manifest["counts"] == {"documents": 3, "postings": 2, "empty": 2}
+    assert manifest["counts"] == {"documents": 3, "postings": 2, "terms": 2, "empty": 2}
     assert [docid for docid, _ in impact_search(tmp_path / "index", [{"a": 1, "b": 1}], 10)[0]] == ["d1"]
     from pyserini.index.lucene import LuceneIndexReader
 
