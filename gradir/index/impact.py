@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gradir import jvm
 from gradir.data.ids import Duplicates
-from gradir.errors import InputError
+from gradir.errors import GradirError, InputError
 from gradir.index.docids import check_docids
 from gradir.index.vocabulary import Vocabulary
 
@@ -74,6 +74,8 @@ def write(
         if not postings:
             raise InputError(source.folder, "no document has a term", "Nothing could be found: check the encoder")
     _check_count(folder, writer.documents)
+    if forward:
+        _write_forward(source, folder, len(vocabulary.terms))
     return {"documents": writer.documents, "postings": postings, "terms": int(used.sum()), "empty": empty}
 
 
@@ -107,6 +109,17 @@ def _texts(part: Path, docids: list[str], raw: Iterator[tuple[str, str]]) -> lis
     if [docid for docid, _ in texts] != docids:
         raise InputError(part, "the texts to be stored are those of other documents", "Give the corpus it was made of")
     return [text for _, text in texts]
+
+
+def _write_forward(source: Source, folder: Path, terms: int) -> None:
+    """The vectors before pruning; document numbers are the order of the source, because the index has one segment."""
+    from gradir.data.forward import ForwardWriter
+
+    if jvm.helper("ImpactWriter") is None:
+        raise GradirError("--forward needs gradir's Java classes and Lucene 9.9.1. Leave it out.")
+    with ForwardWriter(folder, terms) as writer:
+        for _, _, vectors in source.unpruned().sparse():
+            writer.add(vectors)
 
 
 def _check_count(folder: Path, documents: int) -> None:

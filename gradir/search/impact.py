@@ -11,8 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gradir import jvm
+from gradir.data.forward import Forward
+from gradir.data.pruning import top_k
 from gradir.data.records import Ranking
 from gradir.data.vectors import SparseVectors
+from gradir.errors import GradirError, InputError
 
 
 class ImpactSearcher:
@@ -37,37 +40,35 @@ class ImpactSearcher:
         self.index, self._threads, self._vocab = index, threads, np.asarray(vocab, dtype=object)
         java = jvm.helper("ImpactSearch")
         if java is None:
-            self._pyserini, self._search = _Pyserini(index, threads), None
+            self._pyserini, self._java = _Pyserini(index, threads), None
             self.documents: int = self._pyserini.documents
             return
         with jvm.errors(index, "open it"):
-            self._search = java(str(index))
-            self.documents = self._search.documents()
-            offsets, utf8 = self._search.idOffsets().tostring(), self._search.ids().tostring()
+            self._java = java(str(index))
+            self.documents = self._java.documents()
+            offsets, utf8 = self._java.idOffsets().tostring(), self._java.ids().tostring()
         self._docids = pa.StringArray.from_buffers(self.documents, pa.py_buffer(offsets), pa.py_buffer(utf8))
 
     def search(self, queries: SparseVectors, hits: int) -> list[Ranking]:
         """The best documents of each query with a score above 0, by score descending, then docid ascending."""
         if not len(queries):
             return []
-        if self._search is None:
+        if self._java is None:
             return self._pyserini.search(queries, self._vocab, hits)
-        numbers, places = np.unique(queries.terms, return_inverse=True)
-        terms = pa.array(self._vocab[numbers], pa.string())
-        _, offsets, utf8 = terms.buffers()
-        arrays = (_int32(array) for array in (queries.indptr, places, queries.impacts))
         with jvm.errors(self.index, "search it"):
-            found = self._search.search(
-                utf8.to_pybytes() if utf8 else b"",
-                offsets.to_pybytes()[: 4 * (len(terms) + 1)],
-                *arrays,
-                hits,
-                self._threads,
-            )
-        return self._rankings(np.frombuffer(found.tostring(), dtype=np.int32), len(queries))
+            found = self._java.search(*self._named(queries), hits, self._threads)
+        return self._rankings(found, len(queries))
 
-    def _rankings(self, found: NDArray[np.int32], queries: int) -> list[Ranking]:
+    def _named(self, queries: SparseVectors) -> tuple[bytes, ...]:
+        """Queries as Java takes them: the distinct terms of the batch, where each begins, and rows that refer to these."""
+        numbers, places = np.unique(queries.terms, return_inverse=True)
+        _, offsets, utf8 = pa.array(self._vocab[numbers], pa.string()).buffers()
+        begins = offsets.to_pybytes()[: 4 * (len(numbers) + 1)]
+        return utf8.to_pybytes() if utf8 else b"", begins, *_rows(queries.indptr, places, queries.impacts)
+
+    def _rankings(self, answer: Any, queries: int) -> list[Ranking]:
         """What Java returns, a query at a time: counts, documents, scores."""
+        found = np.frombuffer(answer.tostring(), dtype=np.int32)
         ends = np.concatenate([[0], np.cumsum(found[:queries], dtype=np.int64)])
         documents, scores = np.split(found[queries:], 2)
         docids = self._docids.take(pa.array(documents)).to_pylist()
@@ -78,8 +79,55 @@ class ImpactSearcher:
         ]
 
 
-def _int32(array: NDArray[Any]) -> bytes:
-    return np.ascontiguousarray(array, dtype=np.int32).tobytes()
+class TwoStepSearcher(ImpactSearcher):
+    """Two-step search (Lassance et al. 2024, arXiv 2404.13357): candidates by shortened queries and documents, exact scores for these.
+
+    The first step searches the index, whose documents may have been shortened, with the heaviest terms of a query; the second gives
+    its candidates the scores of whole query and whole document, from the forward index beside it.
+
+    Args:
+        index: Made with `gradir index --forward`.
+        vocab: The terms of the queries by id, which must be those of the index.
+        threads: Threads that search.
+        query_terms: Terms of a query in the first step; 0 takes all.
+        candidates: Documents that are rescored, or as many as hits are asked for if that is more; 0 rescores every document of
+            the index, which is exact and slow.
+
+    Raises:
+        InputError: There is no forward index, or one of other documents.
+        GradirError: gradir's Java classes cannot be used here.
+    """
+
+    def __init__(self, index: Path, vocab: Sequence[str], threads: int, query_terms: int = 0, candidates: int = 1000):
+        super().__init__(index, vocab, threads)
+        self.query_terms, self.candidates = query_terms, candidates
+        self.forward = Forward(index)
+        if self._java is None:
+            raise GradirError(
+                "two-step search needs gradir's Java classes and Lucene 9.9.1. Search without --two-step."
+            )
+        if len(self.forward) != self.documents:
+            problem = f"its forward index holds {len(self.forward)} documents, the index {self.documents}"
+            raise InputError(index, problem, "Index again")
+        with jvm.errors(index, "open its forward index"):
+            self._java.openForward(str(index), self.forward.terms.itemsize, self.forward.impacts.itemsize)
+
+    def search(self, queries: SparseVectors, hits: int) -> list[Ranking]:
+        """The best of the candidates of each query, by exact score descending, then docid ascending."""
+        if not len(queries):
+            return []
+        short = top_k(queries, self.query_terms) if self.query_terms else queries
+        whole = _rows(queries.indptr, queries.terms, queries.impacts)
+        candidates = self.candidates and max(self.candidates, hits)
+        with jvm.errors(self.index, "search it"):
+            found = self._java.searchTwoStep(
+                *self._named(short), *whole, len(self._vocab), candidates, hits, self._threads
+            )
+        return self._rankings(found, len(queries))
+
+
+def _rows(*arrays: NDArray[Any]) -> tuple[bytes, ...]:
+    return tuple(np.ascontiguousarray(array, dtype=np.int32).tobytes() for array in arrays)
 
 
 class _Pyserini:

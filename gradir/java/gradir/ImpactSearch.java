@@ -5,7 +5,9 @@ import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Paths;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -33,6 +35,7 @@ public final class ImpactSearch implements Closeable {
   private final DirectoryReader reader;
   private final List<LeafReaderContext> leaves;
   private final DocIds ids;
+  private ForwardIndex forward;
 
   public ImpactSearch(String folder) throws IOException {
     directory = FSDirectory.open(Paths.get(folder));
@@ -55,7 +58,14 @@ public final class ImpactSearch implements Closeable {
     return ids.offsets();
   }
 
+  /** Opens the forward index in the same folder, whose numbers have these widths. */
+  public void openForward(String folder, int termBytes, int impactBytes) throws IOException {
+    forward = new ForwardIndex(Paths.get(folder), termBytes, impactBytes);
+  }
+
   /**
+   * Exact search.
+   *
    * @param utf8 the distinct terms of the batch, one after another
    * @param offsets int32 [terms + 1], where each begins
    * @param indptr int32 [queries + 1]
@@ -67,20 +77,65 @@ public final class ImpactSearch implements Closeable {
    */
   public byte[] search(
       byte[] utf8, byte[] offsets, byte[] indptr, byte[] terms, byte[] weights, int k, int threads) throws Exception {
-    Batch batch = new Batch(new Vocabulary(utf8, Bytes.ints(offsets)), Bytes.ints(indptr), Bytes.ints(terms), Bytes.ints(weights));
-    int depth = Math.max(1, Math.min(k, reader.maxDoc()));
-    long[][] hits = new long[batch.indptr.length - 1][];
+    Batch batch = new Batch(utf8, offsets, new Rows(indptr, terms, weights));
+    int depth = depth(k);
+    return run(
+        batch.queries.size(),
+        threads,
+        () -> {
+          Worker worker = new Worker(batch, new TopHits(ids, depth));
+          return query -> worker.search(query).sorted();
+        });
+  }
+
+  /**
+   * Two-step search: the candidates of `search` for a shortened query, given the scores of the whole query and vector.
+   *
+   * @param whole three arrays, the whole queries as indptr, terms and weights; their terms are ids of the forward index
+   * @param vocabulary number of terms of the forward index
+   * @param candidates that are rescored; 0 rescores all documents, which is exact
+   */
+  public byte[] searchTwoStep(
+      byte[] utf8, byte[] offsets, byte[] indptr, byte[] terms, byte[] weights,
+      byte[] wholeIndptr, byte[] wholeTerms, byte[] wholeWeights, int vocabulary, int candidates, int k, int threads)
+      throws Exception {
+    Batch batch = new Batch(utf8, offsets, new Rows(indptr, terms, weights));
+    Rows whole = new Rows(wholeIndptr, wholeTerms, wholeWeights);
+    int depth = depth(k);
+    int first = depth(candidates);
+    return run(
+        whole.size(),
+        threads,
+        () -> {
+          Worker worker = new Worker(batch, new TopHits(ids, first));
+          Rescorer rescorer = new Rescorer(whole, vocabulary, new TopHits(ids, depth));
+          return query ->
+              candidates > 0 ? rescorer.some(query, worker.search(query)) : rescorer.all(query, reader.maxDoc());
+        });
+  }
+
+  private int depth(int k) {
+    return Math.max(1, Math.min(k, reader.maxDoc()));
+  }
+
+  /** What one thread does with a query. */
+  private interface Search {
+    long[] of(int query) throws IOException;
+  }
+
+  private static byte[] run(int queries, int threads, Callable<Search> open) throws Exception {
+    long[][] hits = new long[queries][];
     AtomicInteger next = new AtomicInteger();
     ExecutorService pool = Executors.newFixedThreadPool(threads);
     try {
       List<Future<?>> running = new ArrayList<>();
-      for (int i = 0; i < Math.min(threads, hits.length); i++) {
+      for (int i = 0; i < Math.min(threads, queries); i++) {
         running.add(
             pool.submit(
                 () -> {
-                  Worker worker = new Worker(batch, depth);
-                  for (int query = next.getAndIncrement(); query < hits.length; query = next.getAndIncrement()) {
-                    hits[query] = worker.search(query);
+                  Search search = open.call();
+                  for (int query = next.getAndIncrement(); query < queries; query = next.getAndIncrement()) {
+                    hits[query] = search.of(query);
                   }
                   return null;
                 }));
@@ -127,16 +182,12 @@ public final class ImpactSearch implements Closeable {
   /** Queries, and where Lucene has the postings of their terms. */
   private final class Batch {
     final Vocabulary vocabulary;
-    final int[] indptr;
-    final int[] terms;
-    final int[] weights;
+    final Rows queries;
     final TermState[][] states; // [leaf][term], null where a leaf lacks it
 
-    Batch(Vocabulary vocabulary, int[] indptr, int[] terms, int[] weights) throws IOException {
-      this.vocabulary = vocabulary;
-      this.indptr = indptr;
-      this.terms = terms;
-      this.weights = weights;
+    Batch(byte[] utf8, byte[] offsets, Rows queries) throws IOException {
+      vocabulary = new Vocabulary(utf8, Bytes.ints(offsets));
+      this.queries = queries;
       states = new TermState[leaves.size()][vocabulary.size];
       for (LeafReaderContext leaf : leaves) {
         Terms known = leaf.reader().terms("contents");
@@ -160,16 +211,16 @@ public final class ImpactSearch implements Closeable {
     private int[] weights = new int[0];
     private int size; // of both
 
-    Worker(Batch batch, int k) throws IOException {
+    Worker(Batch batch, TopHits top) throws IOException {
       this.batch = batch;
-      top = new TopHits(ids, k);
+      this.top = top;
       for (LeafReaderContext leaf : leaves) {
         Terms known = leaf.reader().terms("contents");
         walks[leaf.ord] = known == null ? TermsEnum.EMPTY : known.iterator();
       }
     }
 
-    long[] search(int query) throws IOException {
+    TopHits search(int query) throws IOException {
       top.clear();
       for (LeafReaderContext leaf : leaves) {
         open(query, leaf.ord);
@@ -182,26 +233,27 @@ public final class ImpactSearch implements Closeable {
           }
         }
       }
-      return top.sorted();
+      return top;
     }
 
     /** Cursors on the postings of a query's terms. */
     private void open(int query, int leaf) throws IOException {
-      int begin = batch.indptr[query];
-      int count = batch.indptr[query + 1] - begin;
+      Rows queries = batch.queries;
+      int begin = queries.indptr[query];
+      int count = queries.indptr[query + 1] - begin;
       if (postings.length < count) {
-        postings = java.util.Arrays.copyOf(postings, count);
+        postings = Arrays.copyOf(postings, count);
         weights = new int[count];
       }
       size = 0;
       for (int i = begin; i < begin + count; i++) {
-        TermState state = batch.states[leaf][batch.terms[i]];
+        TermState state = batch.states[leaf][queries.terms[i]];
         if (state != null) {
-          BytesRef term = batch.vocabulary.term(batch.terms[i]);
+          BytesRef term = batch.vocabulary.term(queries.terms[i]);
           walks[leaf].seekExact(term, state);
           postings[size] = walks[leaf].postings(postings[size], PostingsEnum.FREQS);
           postings[size].nextDoc();
-          weights[size++] = batch.weights[i];
+          weights[size++] = queries.weights[i];
         }
       }
     }
@@ -238,6 +290,64 @@ public final class ImpactSearch implements Closeable {
           top.add(docBase + base + i, score);
           least = top.least;
         }
+      }
+    }
+  }
+
+  /** One thread's rescoring with whole vectors. */
+  private final class Rescorer {
+    private final Rows queries;
+    private final double[] weights;
+    private final TopHits top;
+
+    Rescorer(Rows queries, int vocabulary, TopHits top) {
+      this.queries = queries;
+      this.top = top;
+      weights = new double[vocabulary];
+    }
+
+    long[] some(int query, TopHits candidates) {
+      long[] found = candidates.sorted();
+      int[] documents = new int[found.length];
+      for (int i = 0; i < found.length; i++) {
+        documents[i] = (int) found[i];
+      }
+      Arrays.sort(documents); // the disk is read in one direction
+      begin(query);
+      for (int document : documents) {
+        score(document);
+      }
+      return end(query);
+    }
+
+    long[] all(int query, int documents) {
+      begin(query);
+      for (int document = 0; document < documents; document++) {
+        score(document);
+      }
+      return end(query);
+    }
+
+    private void begin(int query) {
+      top.clear();
+      set(query, 1);
+    }
+
+    private void score(int document) {
+      float score = (float) forward.score(document, weights);
+      if (score >= top.least) {
+        top.add(document, score);
+      }
+    }
+
+    private long[] end(int query) {
+      set(query, 0);
+      return top.sorted();
+    }
+
+    private void set(int query, int factor) {
+      for (int i = queries.indptr[query]; i < queries.indptr[query + 1]; i++) {
+        weights[queries.terms[i]] = factor * queries.weights[i];
       }
     }
   }
