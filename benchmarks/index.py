@@ -2,8 +2,8 @@
 
     python -m benchmarks.index [--quick] [--json FILE]
 
-Anserini reads JSONL that lies on disk already, one file per thread, in a JVM that has indexed before, without -optimize; gradir reads
-its Parquet shards and writes one segment.
+Anserini reads JSONL that lies on disk already, one file per thread, in a JVM that has indexed before, without -optimize; gradir
+reads its Parquet shards and writes one segment.
 """
 
 from __future__ import annotations

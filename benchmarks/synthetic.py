@@ -23,7 +23,9 @@ def sparse_vectors(rows: int, terms: int, mean: float, seed: int) -> SparseVecto
         seed: Of the draw.
     """
     draw = np.random.default_rng(seed)
-    shares = 1 / (np.arange(VOCABULARY) + 20.0)  # the few commonest words do not drown all others, as SPLADE has no stop words
+    shares = 1 / (
+        np.arange(VOCABULARY) + 20.0
+    )  # the few commonest words do not drown all others, as SPLADE has no stop words
     ends = np.cumsum(shares / shares.sum())
     names = np.random.default_rng(0).permutation(VOCABULARY)
     kept = []

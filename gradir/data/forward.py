@@ -1,15 +1,18 @@
 """A forward index: the whole sparse vectors of an index's documents by document number, read at random from disk.
 
-`forward.json` says how many; `forward.starts` holds int64 [N + 1], `forward.terms` uint16 or uint32 and `forward.impacts` uint16 or
-uint32, little-endian, row after row. Two-step search rescores candidates with it, and feedback reads documents from it.
+`forward.json` says how many; `forward.starts` holds int64 [N + 1], `forward.terms` uint16 or uint32 and `forward.impacts` uint16
+or uint32, little-endian, row after row; `forward.vocab` has a term a line, by id. Two-step search rescores candidates with it, and
+feedback reads documents from it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +30,15 @@ class ForwardWriter(AbstractContextManager["ForwardWriter"]):
 
     Args:
         folder: The index's folder.
-        terms: Size of the vocabulary.
+        vocab: The terms by id.
     """
 
-    def __init__(self, folder: Path, terms: int):
+    def __init__(self, folder: Path, vocab: Sequence[str]):
         self.folder, self._documents, self._postings = folder, 0, 0
-        self._term = np.dtype("<u2" if terms <= _SHORT else "<u4")
-        self._impact = np.dtype("<u2")
+        self._term = np.dtype("<u2" if len(vocab) <= _SHORT else "<u4")
+        with new_text(folder / "forward.vocab") as stream:
+            stream.writelines(f"{term}\n" for term in vocab)
+        self._impact: np.dtype[Any] = np.dtype("<u2")
         self._open = ExitStack()
         self._starts, self._terms, self._impacts = (
             self._open.enter_context((folder / f"forward.{name}").open("wb")) for name in ("starts", "terms", "impacts")
@@ -82,6 +87,7 @@ class Forward:
         starts: int64 [N + 1], where each row begins.
         terms: [nnz] term ids, ascending in a row.
         impacts: [nnz].
+        vocab: The terms by id.
 
     Raises:
         InputError: There is none, or it is damaged.
@@ -99,6 +105,7 @@ class Forward:
             self.starts = _mapped(folder / "forward.starts", "<i8", documents + 1)
             self.terms = _mapped(folder / "forward.terms", described["term"], postings)
             self.impacts = _mapped(folder / "forward.impacts", described["impact"], postings)
+            self.vocab = (folder / "forward.vocab").read_text(encoding="utf-8").split("\n")[:-1]
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(path, f"is damaged, or files beside it are ({error})", "Index again") from None
 
@@ -115,7 +122,7 @@ class Forward:
         return SparseVectors(indptr, self.terms[places].astype(np.int32), self.impacts[places].astype(np.int32))
 
 
-def _mapped(path: Path, kind: str, size: int) -> NDArray[np.generic]:
+def _mapped(path: Path, kind: str, size: int) -> NDArray[Any]:
     """A file of `size` numbers as an array that is read where it is touched."""
     dtype = np.dtype(kind)
     found = path.stat().st_size

@@ -7,7 +7,6 @@ sums are exact up to 2**24 = 16,777,216 and within one part in 2**24 beyond.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,13 +74,13 @@ def write(
             raise InputError(source.folder, "no document has a term", "Nothing could be found: check the encoder")
     _check_count(folder, writer.documents)
     if forward:
-        _write_forward(source, folder, len(vocabulary.terms))
+        _write_forward(source, folder, vocabulary.terms)
     return {"documents": writer.documents, "postings": postings, "terms": int(used.sum()), "empty": empty}
 
 
 def _open(
     folder: Path, terms: list[str], docvectors: bool, raw: bool, optimize: bool
-) -> AbstractContextManager[Any, None]:
+) -> Any:
     """The fastest writer that works here."""
     java = jvm.helper("ImpactWriter")
     if java is not None:
@@ -111,7 +110,7 @@ def _texts(part: Path, docids: list[str], raw: Iterator[tuple[str, str]]) -> lis
     return [text for _, text in texts]
 
 
-def _write_forward(source: Source, folder: Path, terms: int) -> None:
+def _write_forward(source: Source, folder: Path, terms: list[str]) -> None:
     """The vectors before pruning; document numbers are the order of the source, because the index has one segment."""
     from gradir.data.forward import ForwardWriter
 

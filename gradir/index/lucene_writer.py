@@ -103,7 +103,7 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         add, document, bytes_ref = self._writer.addDocument, self._document, self._bytes_ref
         docid = ""
         try:
-            for docid, text, raw in zip(docids, contents, raws or repeat(None)):  # noqa: B905  repeat has no end
+            for docid, text, raw in zip(docids, contents, raws or repeat("")):  # noqa: B905  repeat has no end
                 set_id(docid)
                 set_values(bytes_ref(docid.encode("utf-8")))
                 set_contents(text)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradir import jvm
 from gradir.data.forward import Forward
-from gradir.data.pruning import top_k
+from gradir.data.pruning import keep, top_k
 from gradir.data.records import Ranking
 from gradir.data.vectors import SparseVectors
 from gradir.errors import GradirError, InputError
@@ -39,8 +39,9 @@ class ImpactSearcher:
     def __init__(self, index: Path, vocab: Sequence[str], threads: int):
         self.index, self._threads, self._vocab = index, threads, np.asarray(vocab, dtype=object)
         java = jvm.helper("ImpactSearch")
+        self._java: Any = None
         if java is None:
-            self._pyserini, self._java = _Pyserini(index, threads), None
+            self._pyserini = _Pyserini(index, threads)
             self.documents: int = self._pyserini.documents
             return
         with jvm.errors(index, "open it"):
@@ -59,6 +60,11 @@ class ImpactSearcher:
             found = self._java.search(*self._named(queries), hits, self._threads)
         return self._rankings(found, len(queries))
 
+    def close(self) -> None:
+        """Give the files of the index back."""
+        if self._java is not None:
+            self._java.close()
+
     def _named(self, queries: SparseVectors) -> tuple[bytes, ...]:
         """Queries as Java takes them: the distinct terms of the batch, where each begins, and rows that refer to these."""
         numbers, places = np.unique(queries.terms, return_inverse=True)
@@ -72,22 +78,22 @@ class ImpactSearcher:
         ends = np.concatenate([[0], np.cumsum(found[:queries], dtype=np.int64)])
         documents, scores = np.split(found[queries:], 2)
         docids = self._docids.take(pa.array(documents)).to_pylist()
-        scores = scores.view(np.float32)
+        singles = scores.view(np.float32)
         return [
-            Ranking(docids[start:stop], scores[start:stop])
+            Ranking(docids[start:stop], singles[start:stop])
             for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
         ]
 
 
 class TwoStepSearcher(ImpactSearcher):
-    """Two-step search (Lassance et al. 2024, arXiv 2404.13357): candidates by shortened queries and documents, exact scores for these.
+    """Two-step search (Lassance et al. 2024, arXiv 2404.13357): candidates by short vectors, exact scores for these.
 
     The first step searches the index, whose documents may have been shortened, with the heaviest terms of a query; the second gives
     its candidates the scores of whole query and whole document, from the forward index beside it.
 
     Args:
         index: Made with `gradir index --forward`.
-        vocab: The terms of the queries by id, which must be those of the index.
+        vocab: The terms of the queries by id.
         threads: Threads that search.
         query_terms: Terms of a query in the first step; 0 takes all.
         candidates: Documents that are rescored, or as many as hits are asked for if that is more; 0 rescores every document of
@@ -109,6 +115,8 @@ class TwoStepSearcher(ImpactSearcher):
         if len(self.forward) != self.documents:
             problem = f"its forward index holds {len(self.forward)} documents, the index {self.documents}"
             raise InputError(index, problem, "Index again")
+        numbers = {term: number for number, term in enumerate(self.forward.vocab)}
+        self._numbers = np.array([numbers.get(term, -1) for term in vocab], dtype=np.int32)  # in the forward index
         with jvm.errors(index, "open its forward index"):
             self._java.openForward(str(index), self.forward.terms.itemsize, self.forward.impacts.itemsize)
 
@@ -117,11 +125,12 @@ class TwoStepSearcher(ImpactSearcher):
         if not len(queries):
             return []
         short = top_k(queries, self.query_terms) if self.query_terms else queries
-        whole = _rows(queries.indptr, queries.terms, queries.impacts)
+        known = keep(queries, self._numbers[queries.terms] >= 0)
+        whole = _rows(known.indptr, self._numbers[known.terms], known.impacts)
         candidates = self.candidates and max(self.candidates, hits)
         with jvm.errors(self.index, "search it"):
             found = self._java.searchTwoStep(
-                *self._named(short), *whole, len(self._vocab), candidates, hits, self._threads
+                *self._named(short), *whole, len(self.forward.vocab), candidates, hits, self._threads
             )
         return self._rankings(found, len(queries))
 

@@ -122,8 +122,8 @@ def test_a_document_that_lucene_lost(sparse_shards: Any, refused: Any, monkeypat
 
 
 def test_shards_of_the_wrong_kind(sparse_shards: Any, dense_shards: Any, refused: Any, tmp_path: Path) -> None:
-    refused(dense_shards(np.eye(3)), "holds dense vectors", "flat or hnsw")
-    refused(sparse_shards(np.eye(3, dtype=int), ["a", "b", "c"], to="s"), "splade", "Use impact", type="flat")
+    refused(dense_shards(np.eye(3)), "holds dense vectors", "Use flat, hnsw")
+    refused(sparse_shards(np.eye(3, dtype=int), ["a", "b", "c"], to="s"), "splade", "Use impact or opensearch-bulk", type="flat")
     write_part(tmp_path / "odd", 0, ["d"], np.eye(1), {"kind": "odd"})
     refused(tmp_path / "odd", "'odd'")
 
