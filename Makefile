@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 EXTRAS := lucene,cpu,demo,dev
 READY  := $(VENV)/ready
 
-.PHONY: demo test lint format setup clean bench-models
+.PHONY: demo test lint format setup clean bench-models jar
 demo: $(READY)
 	$(BIN)/gradir demo
 
@@ -26,6 +26,10 @@ format: $(READY)
 # The models that benchmarks need, made once and kept in benchmarks/cache.
 bench-models: $(READY)
 	$(BIN)/python -m benchmarks.models
+
+# The Java classes: after a change of gradir/java/gradir/*.java. Needs javac; users do not.
+jar: $(READY)
+	$(BIN)/python tools/build-jar
 
 setup: $(READY)
 

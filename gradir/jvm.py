@@ -71,7 +71,7 @@ _starting = threading.Lock()
 _loggers: list[Any] = []  # Java drops a logger's level with the last reference to it
 
 
-def ensure(heap: str = "4g", keep_interrupts: bool = True) -> Jvm:
+def ensure(heap: str = "4g", keep_interrupts: bool = True, lean: bool = False) -> Jvm:
     """Make sure that this process has a JVM with Anserini; later calls return at once.
 
     Sets JAVA_HOME, JVM_PATH and PATH as well, because Pyserini's trec_eval runs `java` as a program.
@@ -80,6 +80,8 @@ def ensure(heap: str = "4g", keep_interrupts: bool = True) -> Jvm:
         heap: Largest heap (`-Xmx`), such as `4g`. The environment variable GRADIR_HEAP overrides it.
         keep_interrupts: Ctrl-C stays Python's KeyboardInterrupt, which waits for the Java call in progress. If false,
             Java ends the process at once: for commands that spend hours in one call.
+        lean: Collect garbage early and with one thread, for work that leaves little of it: the heap stays small, where Java
+            would let it fill with garbage first. Counts only for the call that starts the JVM.
 
     Raises:
         MissingDependency: No Java 21 or later, or no Pyserini.
@@ -92,7 +94,7 @@ def ensure(heap: str = "4g", keep_interrupts: bool = True) -> Jvm:
             "Start workers with multiprocessing.get_context('spawn')"
         )
     with _starting:
-        _started = _started or (os.getpid(), _start(heap, keep_interrupts))
+        _started = _started or (os.getpid(), _start(heap, keep_interrupts, lean))
     return _started[1]
 
 
@@ -259,7 +261,7 @@ def _ask(program: Path, *flags: str) -> str:
     return done.stdout + done.stderr
 
 
-def _start(heap: str, keep_interrupts: bool) -> Jvm:
+def _start(heap: str, keep_interrupts: bool, lean: bool) -> Jvm:
     jar = anserini_jar()
     try:
         import jnius_config
@@ -274,7 +276,8 @@ def _start(heap: str, keep_interrupts: bool) -> Jvm:
     java = find_java()
     _prepare_environment(java)
     others = [flag for flag in jnius_config.get_options() if VECTOR_MODULE not in flag and not flag.startswith("-Xmx")]
-    jnius_config.set_options(*others, *_flags(java), f"-Xmx{size}")
+    collector = ["-XX:+UseSerialGC", "-Xms32m"] if lean else []
+    jnius_config.set_options(*others, *_flags(java), *collector, f"-Xmx{size}")
     jnius_config.add_classpath(str(jar), str(HELPER_JAR))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     _configure_lucene()

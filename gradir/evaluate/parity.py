@@ -107,7 +107,7 @@ def _summary(differences: Sequence[Difference], differing: Sequence[Difference])
 
 
 def _measures(a: Path, b: Path, qrels: str) -> Iterator[str]:
-    from gradir.evaluate.measures import evaluate_run
+    from gradir.data.measures import evaluate_run
 
     judged = read_qrels(qrels)
     for name, path in (("A", a), ("B", b)):

@@ -11,8 +11,8 @@ from gradir.command import Outcome
 from gradir.data import Hit, iter_run, read_qrels
 from gradir.data.atomic import new_text
 from gradir.data.manifest import Job
+from gradir.data.measures import DEFAULT_MEASURES, Measure, Scores, evaluate_run, parse_measures
 from gradir.errors import GradirError
-from gradir.evaluate.measures import DEFAULT_MEASURES, Measure, Scores, evaluate_run, parse_measures
 
 
 def run(

@@ -82,6 +82,7 @@ def _open(
     folder: Path, terms: list[str], docvectors: bool, raw: bool, optimize: bool
 ) -> Any:
     """The fastest writer that works here."""
+    jvm.ensure(lean=True)
     java = jvm.helper("ImpactWriter")
     if java is not None:
         from gradir.index.segment_writer import SegmentWriter

@@ -9,11 +9,9 @@ import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import org.apache.lucene.index.PostingsEnum;
 import org.apache.lucene.index.Terms;
 import org.apache.lucene.index.TermsEnum;
 import org.apache.lucene.util.ArrayUtil;
-import org.apache.lucene.util.BytesRef;
 
 /**
  * Postings on their way from documents to terms: each chunk is inverted in memory and appended to a file; at the end all chunks
@@ -127,7 +125,7 @@ final class Spill implements Closeable {
     return new WrittenTerms(total, true) {
       @Override
       public TermsEnum iterator() throws IOException {
-        return new Merged();
+        return new SpilledTerms(file, chunks, vocabulary, sorted);
       }
     };
   }
@@ -135,156 +133,5 @@ final class Spill implements Closeable {
   @Override
   public void close() throws IOException {
     file.close();
-  }
-
-  private final class Merged extends WrittenTerms.Enum {
-    private final Cursor[] cursors = new Cursor[chunks.size()];
-    private int rank = -1;
-    private BytesRef term;
-
-    Merged() throws IOException {
-      for (int i = 0; i < cursors.length; i++) {
-        cursors[i] = new Cursor(chunks.get(i)[0], chunks.get(i)[1]);
-      }
-    }
-
-    @Override
-    public BytesRef next() {
-      rank = Integer.MAX_VALUE;
-      for (Cursor cursor : cursors) {
-        rank = Math.min(rank, cursor.rank);
-      }
-      return term = rank == Integer.MAX_VALUE ? null : vocabulary.term(sorted[rank]);
-    }
-
-    @Override
-    public BytesRef term() {
-      return term;
-    }
-
-    @Override
-    public PostingsEnum postings(PostingsEnum reuse, int flags) {
-      Walk walk = reuse instanceof Walk ? (Walk) reuse : new Walk(cursors);
-      walk.start(rank);
-      return walk;
-    }
-  }
-
-  /** The postings of one term, chunk after chunk. */
-  private static final class Walk extends WrittenTerms.Postings {
-    private final Cursor[] cursors;
-    private int rank;
-    private int next; // of the cursors
-    private Cursor cursor;
-    private int document;
-
-    Walk(Cursor[] cursors) {
-      this.cursors = cursors;
-    }
-
-    void start(int rank) {
-      this.rank = rank;
-      next = 0;
-      cursor = null;
-      document = -1;
-    }
-
-    @Override
-    public int nextDoc() throws IOException {
-      while (cursor == null || cursor.left == 0) {
-        if (cursor != null) {
-          cursor.head();
-        }
-        while (next < cursors.length && cursors[next].rank != rank) {
-          next++;
-        }
-        if (next == cursors.length) {
-          return document = NO_MORE_DOCS;
-        }
-        cursor = cursors[next++];
-      }
-      cursor.posting();
-      return document = cursor.document;
-    }
-
-    @Override
-    public int freq() {
-      return cursor.impact;
-    }
-
-    @Override
-    public int docID() {
-      return document;
-    }
-  }
-
-  /** A place in a chunk of the file: a term, then its postings one by one. */
-  private final class Cursor {
-    private final byte[] bytes = new byte[BUFFER];
-    private long position;
-    private final long end;
-    private int at;
-    private int limit;
-    int rank; // of the term; MAX_VALUE past the last
-    int left; // its postings not yet read
-    int document;
-    int impact;
-
-    Cursor(long start, long end) throws IOException {
-      position = start;
-      this.end = end;
-      head();
-    }
-
-    void head() throws IOException {
-      fill();
-      if (at == limit) {
-        rank = Integer.MAX_VALUE;
-        return;
-      }
-      rank += number();
-      left = number();
-      document = 0;
-    }
-
-    void posting() throws IOException {
-      fill();
-      document += number();
-      impact = number();
-      left--;
-    }
-
-    private int number() {
-      int value = bytes[at++];
-      if (value >= 0) {
-        return value;
-      }
-      value &= 0x7F;
-      for (int shift = 7; ; shift += 7) {
-        int part = bytes[at++];
-        value |= (part & 0x7F) << shift;
-        if (part >= 0) {
-          return value;
-        }
-      }
-    }
-
-    private void fill() throws IOException {
-      if (limit - at >= LONGEST || position == end) {
-        return;
-      }
-      System.arraycopy(bytes, at, bytes, 0, limit - at);
-      limit -= at;
-      at = 0;
-      ByteBuffer rest = ByteBuffer.wrap(bytes, limit, (int) Math.min(BUFFER - limit, end - position));
-      while (rest.hasRemaining()) {
-        int read = file.read(rest, position);
-        if (read < 0) {
-          throw new IOException("the temporary postings are cut short");
-        }
-        position += read;
-      }
-      limit = rest.position();
-    }
   }
 }

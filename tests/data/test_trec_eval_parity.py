@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gradir.data import read_qrels
-from gradir.evaluate.measures import evaluate_run
+from gradir.data.measures import evaluate_run
 
 REQUESTS = [
     *(

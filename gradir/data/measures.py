@@ -38,7 +38,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from gradir.data import Hit, iter_run
+from gradir.data.records import Hit
+from gradir.data.runs import iter_run
 from gradir.errors import GradirError, InputError, nearest
 
 DEFAULT_MEASURES = ("nDCG@10", "MRR@10", "R@100", "MAP")

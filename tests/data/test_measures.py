@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradir.data import Hit
+from gradir.data.measures import DEFAULT_MEASURES, evaluate_run, parse_measures
 from gradir.errors import GradirError, InputError
-from gradir.evaluate.measures import DEFAULT_MEASURES, evaluate_run, parse_measures
 
 QRELS = {"q1": {"a": 2, "b": 0, "c": 1, "d": -1}, "q2": {"a": 1}}
 RUN = [("q1", [Hit("x", 5.0), Hit("a", 4.0), Hit("b", 3.0), Hit("c", 2.0)])]
