@@ -110,6 +110,11 @@ def test_encode_and_read_back(core: Path, minilm: Path, tmp_path: Path) -> None:
     assert run(core, "-c", code, cwd=tmp_path).stdout.strip() == "['d0', 'd1', 'd2'] (3, 384)"
 
 
+def test_the_wheel_has_the_java_classes_and_their_sources(core: Path, tmp_path: Path) -> None:
+    code = "from gradir.jvm import HELPER_JAR as j; print(j.exists(), (j.parent / 'gradir' / 'ImpactWriter.java').exists())"
+    assert run(core, "-c", code, cwd=tmp_path).stdout.split() == ["True", "True"]
+
+
 def test_lucene_is_asked_for_by_name(core: Path, tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "one"}\n')
     indexed = run(
