@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -33,13 +36,20 @@ _STEP = 16
 
 
 def padded(ids: Sequence[Sequence[int]], padding: int, positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(token ids, mask: 1 for a token and 0 for padding) of a batch, int64 [B, S] each, on the device.
+    """As `filled`, on a device."""
+    import torch
+
+    block, mask = filled(ids, padding, positions)
+    return torch.from_numpy(block).to(device), torch.from_numpy(mask).to(device)
+
+
+def filled(ids: Sequence[Sequence[int]], padding: int, positions: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(token ids, mask: 1 for a token and 0 for padding) of a batch, int64 [B, S] each.
 
     Args:
         ids: Token ids of each text.
         padding: The id that fills up.
         positions: The most tokens that may be filled up to; a longer text stays as it is.
-        device: Where they are needed.
     """
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     longest = int(lengths.max())
@@ -47,4 +57,4 @@ def padded(ids: Sequence[Sequence[int]], padding: int, positions: int, device: t
     mask = np.arange(longest) < lengths[:, None]  # [B, S]
     block = np.full(mask.shape, padding, np.int64)
     block[mask] = np.concatenate([np.asarray(row, np.int64) for row in ids])
-    return torch.from_numpy(block).to(device), torch.from_numpy(mask.astype(np.int64)).to(device)
+    return block, mask.astype(np.int64)

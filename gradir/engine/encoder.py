@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradir.data.vectors import SparseVectors, Vectors, concatenate_sparse
 from gradir.engine.batching import padded, token_batches
+from gradir.engine.described import BUDGET, described
 from gradir.engine.devices import choose_device, choose_dtype
 from gradir.engine.memory import out_of_memory
 from gradir.engine.prepare import activation_of, prepare
@@ -28,20 +29,6 @@ from gradir.models.folder import EncoderFolder, open_folder
 from gradir.models.vocabulary import terms_by_id
 
 Backend = Literal["torch", "onnx", "onnx-int8"]
-
-# Padded tokens of a batch: small enough for a processor's cache, large enough to fill a GPU.
-_BUDGET = {"cpu": 2048, "mps": 16384, "cuda": 65536}
-
-_DESCRIBED: tuple[str, ...] = ("kind", "pooling", "normalize", "dimensions", "query_prefix", "passage_prefix")
-_DESCRIBED += (
-    "pool_prefix",
-    "max_query_length",
-    "max_passage_length",
-    "query_side",
-    "tokenizer_sha256",
-    "weights_sha256",
-)
-_DESCRIBED_SPLADE = ("impact_scale", "activation", "expansion", "special_tokens", "top_k_query", "top_k_passage")
 
 
 class Encoder:
@@ -77,7 +64,7 @@ class Encoder:
         self.config: EncoderConfig = folder.config
         self.device, self.backend = choose_device(device), backend
         self.dtype = choose_dtype(dtype, self.device, backend)
-        self.batch_tokens = batch_tokens or _BUDGET.get(self.device.type, 16384)
+        self.batch_tokens = batch_tokens or BUDGET.get(self.device.type, 16384)
         self.tokenizer = folder.tokenizer
         self._folder, self._tokens, self._models = folder, dict[Side, Tokens](), dict[Side, Any]()
         self._size = _size(folder.model)  # D or V
@@ -112,10 +99,9 @@ class Encoder:
 
     def description(self) -> dict[str, Any]:
         """What decides the vectors: kept with every vector shard and index, and compared at search time."""
-        names = _DESCRIBED + (_DESCRIBED_SPLADE if self.config.kind == "splade" else ())
-        described = {name: getattr(self.config, name) for name in names}
-        described |= {"dtype": str(self.dtype).removeprefix("torch."), "batch_tokens": self.batch_tokens}
-        return described if self.backend == "torch" else described | {"backend": self.backend}
+        found = described(self.config)
+        found |= {"dtype": str(self.dtype).removeprefix("torch."), "batch_tokens": self.batch_tokens}
+        return found if self.backend == "torch" else found | {"backend": self.backend}
 
     def token_ids(self, texts: Sequence[str], side: Side = "passage") -> list[list[int]]:
         """What the model sees of each text: its prefix and special tokens included, cut to the side's length."""

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from gradir.errors import GradirError, InputError, MissingDependency
 from gradir.models.config import EncoderConfig, Side
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from gradir.models.folder import EncoderFolder
 
@@ -51,6 +51,8 @@ def open_onnx(
     Raises:
         GradirError: The folder has no such graph, or one of other weights or another configuration.
     """
+    import torch
+
     from gradir.models.encoders import StaticEncoder
 
     own = side == "query" and folder.query_model is not folder.model
@@ -60,18 +62,40 @@ def open_onnx(
         raise GradirError(
             f"--backend onnx-int8 runs on CPUs only, not on {device}. Use --backend onnx or --device cpu."
         )
-    path = folder.path / graph_name("query" if own else "passage", int8)
-    flags = "--onnx --int8" if int8 else "--onnx"
+    path = graph_path(folder.path, "query" if own else "passage", int8)
+    model = OnnxModel(path, device, threads or torch.get_num_threads())
+    check_note(path, model.note, folder.config, int8)
+    return model
+
+
+def graph_path(folder: Path, side: Side, int8: bool) -> Path:
+    """The graph of a folder.
+
+    Raises:
+        InputError: There is none.
+    """
+    path = folder / graph_name(side, int8)
     if not path.exists():
-        fix = f"Make one: gradir export {folder.path} --output DIR {flags}, and name DIR as the encoder"
-        raise InputError(folder.path, f"holds no {path.name}", fix)
-    model = OnnxModel(path, device, threads)
-    wanted = note_of(folder.config)
-    differing = [name for name in wanted if model.note.get(name) != wanted[name]]
+        fix = f"Make one: gradir export {folder} --output DIR {_flags(int8)}, and name DIR as the encoder"
+        raise InputError(folder, f"holds no {path.name}", fix)
+    return path
+
+
+def check_note(path: Path, note: dict[str, Any], config: EncoderConfig, int8: bool) -> None:
+    """Refuse a graph whose outputs are not what the folder says.
+
+    Raises:
+        InputError: It was made from other weights or another configuration.
+    """
+    wanted = note_of(config)
+    differing = [name for name in wanted if note.get(name) != wanted[name]]
     if differing:
         problem = f"was not made from this folder as it is opened (other {', '.join(differing)})"
-        raise InputError(path, problem, f"Make it again: gradir export {folder.path} --output DIR {flags}")
-    return model
+        raise InputError(path, problem, f"Make it again: gradir export {path.parent} --output DIR {_flags(int8)}")
+
+
+def _flags(int8: bool) -> str:
+    return "--onnx --int8" if int8 else "--onnx"
 
 
 class OnnxModel:
@@ -80,7 +104,7 @@ class OnnxModel:
     Args:
         path: The ONNX file.
         device: `cpu`, `cuda`, `cuda:0`, …
-        threads: Threads of one product; those of torch if not given.
+        threads: Threads of one product; as ONNX Runtime likes if not given.
 
     Attributes:
         note: What gradir noted in the file; empty in the files of others.
@@ -92,8 +116,8 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int | None = None):
-        self.path, self.device = path, torch.device(device)
-        self._session = _open_session(path, self.device, threads)
+        self.path, self.device = path, device
+        self._session = _open_session(path, device, threads)
         self._failures = _errors()
         self._inputs = [one.name for one in self._session.get_inputs()]
         unknown = sorted(set(self._inputs) - {"input_ids", "attention_mask", "token_type_ids"})
@@ -111,37 +135,44 @@ class OnnxModel:
             attention_mask: 1 for a token, 0 for padding, int64 [B, S].
             token_type_ids: Which of two texts a token belongs to, int64 [B, S]; the first for all if not given.
         """
+        import torch
+
+        types = None if token_type_ids is None else token_type_ids.cpu().numpy()
+        return torch.from_numpy(self.run(input_ids.cpu().numpy(), attention_mask.cpu().numpy(), types))
+
+    def run(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: Any = None
+    ) -> NDArray[np.float32]:
+        """As a call, with NumPy's arrays."""
         given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
-        feeds = {}
-        for name in self._inputs:
-            tensor = given[name]
-            feeds[name] = (torch.zeros_like(input_ids) if tensor is None else tensor).cpu().numpy()
+        feeds = {name: np.zeros_like(input_ids) if given[name] is None else given[name] for name in self._inputs}
         try:
-            (output,) = self._session.run(None, feeds)
+            output: NDArray[np.float32] = self._session.run(None, feeds)[0]
         except self._failures as error:  # as one that the engine knows, which may ask for less memory
             raise RuntimeError(str(error)) from error
-        return torch.from_numpy(output)
+        return output
 
 
-def _open_session(path: Path, device: torch.device, threads: int | None) -> Any:
+def _open_session(path: Path, device: str, threads: int | None) -> Any:
     """The session of a file on a device."""
     try:
         import onnxruntime as ort
     except ImportError as error:
         raise MissingDependency("onnxruntime", "--backend onnx", _INSTALL) from error
     providers: list[Any] = ["CPUExecutionProvider"]
-    if device.type == "cuda":
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
         if "CUDAExecutionProvider" not in ort.get_available_providers():
             raise GradirError(_no_cuda(ort.__version__))
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-    elif device.type != "cpu":
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
+    elif kind != "cpu":
         raise GradirError(f"ONNX Runtime runs on cpu and cuda here, not on {device}. Try --device cpu.")
     try:
         session = ort.InferenceSession(str(path), _options(ort, threads), providers=providers)
     except _errors() as error:
         reason = str(error).splitlines()[0]
         raise InputError(path, f"cannot be loaded ({reason})", "Export it again") from None
-    if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+    if kind == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
         raise GradirError(_no_cuda(ort.__version__))  # it falls back to the CPU without an error
     return session
 
@@ -150,7 +181,7 @@ def _options(ort: Any, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors; they are raised as well
     # Plans of memory are kept for each shape of a batch, and there are as many as batches.
     options.enable_mem_pattern = False

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gradir.data.vectors import SparseVectors
 from gradir.errors import GradirError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class UnsoundVector(GradirError):
@@ -43,6 +45,8 @@ def quantise(
     Raises:
         UnsoundVector: A weight is NaN, infinite or negative, or its impact does not fit 32 bits.
     """
+    import torch
+
     if top_k is not None and top_k < weights.shape[1]:
         kept = torch.sort(weights, dim=1, descending=True, stable=True).indices[:, :top_k]
         weights = torch.zeros_like(weights).scatter_(1, kept, weights.gather(1, kept))
@@ -57,6 +61,30 @@ def quantise(
     counts = torch.bincount(rows, minlength=len(weights)).cpu().numpy()
     indptr: NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return SparseVectors(indptr, terms.cpu().numpy(), impacts.cpu().numpy())
+
+
+def quantise_array(weights: NDArray[np.float32], scale: float, top_k: int | None = None) -> SparseVectors:
+    """As `quantise`, of an array: for processes that never load torch.
+
+    Args:
+        weights: [B, V], finite and not negative.
+        scale: 51.2 in Pyserini and Anserini.
+        top_k: Keep only the largest weights of each text (the lower term id where they tie).
+
+    Raises:
+        UnsoundVector: An impact does not fit 32 bits.
+    """
+    if top_k is not None and top_k < weights.shape[1]:
+        dropped = np.argsort(-weights, axis=1, kind="stable")[:, top_k:]
+        weights = weights.copy()
+        np.put_along_axis(weights, dropped, 0, axis=1)
+    impacts = np.rint(weights * np.float32(scale))  # [B, V]
+    rows, terms = np.nonzero(impacts)
+    values = impacts[rows, terms]
+    if (values >= 2.0**31).any():
+        raise UnsoundVector(int(rows[np.argmax(values >= 2.0**31)]))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(weights)))]).astype(np.int64)
+    return SparseVectors(indptr, terms.astype(np.int32), values.astype(np.int32))
 
 
 def emptied(vectors: SparseVectors, blank: Sequence[bool]) -> SparseVectors:
