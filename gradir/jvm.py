@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gradir.data.atomic import final_name
 from gradir.errors import GradirError, MissingDependency
 
 OLDEST_JAVA = 21  # Anserini 1.7 is compiled for it
@@ -133,13 +134,14 @@ def errors(place: str | Path, action: str) -> Iterator[None]:
         first = str(error).splitlines()[0]
         cause = first.partition(": ")[2] or first
         fix = next((advice for word, advice in _ADVICE.items() if word in f"{error.classname} {cause}"), "")
-        raise GradirError(f"{place}: Lucene could not {action} ({cause}). {fix}".rstrip()) from None
+        raise GradirError(f"{final_name(place)}: Lucene could not {action} ({cause}). {fix}".rstrip()) from None
 
 
 # Words in a Java exception, and what its user can do.
 _ADVICE = {
     "OutOfMemory": "Set GRADIR_HEAP higher (4g).",
     "No space left": "Free some disk space and give the command again.",
+    "File too large": "A limit on the size of files, or a quota, was reached.",
     "LockObtainFailed": "Another program is writing it: wait for it, or stop it.",
     "Corrupt": "It is damaged: index again.",
     "IndexNotFound": "It is no Lucene index, or not a whole one: index again.",

@@ -82,7 +82,7 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
 
     Args:
         path: Must not exist or be an empty folder, unless `replace`.
-        replace: Remove what stands at `path` just before renaming.
+        replace: Remove what stands at `path`: it gives way in one rename, and only then goes.
 
     Raises:
         InputError: `path` exists; before any work is done.
@@ -91,7 +91,7 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     if not replace and path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(path, "exists already", "Choose another --output, or give --overwrite")
     _make_parent(path)
-    temporary = _temporary(path)
+    temporary, earlier = _temporary(path), _temporary(path.with_name(f"{path.name}.earlier"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -102,12 +102,21 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
                 if file.is_file():
                     file.chmod(usual)
                 _sync(file)
-        if replace and path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if replace and path.is_dir() and any(path.iterdir()):
+            os.replace(path, earlier)
+        elif replace and path.is_file():
+            path.unlink()
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def final_name(path: str | Path) -> Path:
+    """What a temporary name will be renamed to; other paths as they are."""
+    path = Path(path)
+    return path.with_name(path.name[1:].rpartition(_MARK)[0]) if is_partial(path) else path
 
 
 def is_partial(path: Path) -> bool:
@@ -130,6 +139,18 @@ def remove_partial(folder: str | Path, name: str = "") -> None:
             continue
         if int(process[1]) == os.getpid() or not _runs(int(process[1])):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def written_elsewhere(path: str | Path) -> tuple[Path, int] | None:
+    """(temporary name, process) of what another process that runs is making of `path` just now."""
+    path = Path(path)
+    for left in path.parent.glob(f".*{_MARK}*"):
+        process = _TEMPORARY.fullmatch(left.name)
+        if not process or left.name != f".{path.name}{_MARK}{process[1]}" or int(process[1]) == os.getpid():
+            continue
+        if _runs(int(process[1])):
+            return left, int(process[1])
+    return None
 
 
 def _runs(process: int) -> bool:

@@ -261,7 +261,7 @@ def read_part(file: str | Path) -> tuple[list[str], Vectors]:
     same, impacts = _lists(file, table, "impacts")
     if not np.array_equal(indptr, same):
         raise InputError(file, "has rows with more terms than impacts, or fewer", "Remove it and encode again")
-    return docids, SparseVectors(indptr, terms.astype(np.int32, copy=False), impacts.astype(np.int32, copy=False))
+    return docids, SparseVectors(indptr, _int32(file, terms, "terms"), _int32(file, impacts, "impacts"))
 
 
 def _dense(file: str | Path, table: pa.Table, size: int | None) -> DenseVectors:
@@ -272,6 +272,18 @@ def _dense(file: str | Path, table: pa.Table, size: int | None) -> DenseVectors:
     if (lengths != size).any():
         raise InputError(file, "holds vectors of different sizes", "Remove it and encode again")
     return values.astype(np.float32, copy=False).reshape(len(lengths), size)
+
+
+def _int32(file: str | Path, values: NDArray[Any], name: str) -> NDArray[np.int32]:
+    """The values, if no cast changes them."""
+    if values.dtype == np.int32:
+        return values
+    if values.dtype.kind not in "iu":
+        raise InputError(file, f"has {name} of type {values.dtype}, not int32", "Encode again")
+    if len(values) and (values.max() > _MOST or values.min() < -_MOST):
+        beyond = values[np.argmax((values > _MOST) | (values < -_MOST))]
+        raise InputError(file, f"has {beyond} among its {name}, at most {_MOST} fits", "Encode again")
+    return values.astype(np.int32)
 
 
 def _lists(file: str | Path, table: pa.Table, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -77,7 +77,7 @@ def _faiss(output: Path, folder: Path, progress: Callable[[int], object]) -> Non
     """`index` (flat, inner product) and `docid` (an id a line); one part is in memory at a time."""
     from gradir.data.atomic import new_path, new_text
     from gradir.data.vectors import VectorShards
-    from gradir.encode.flat_index import write_flat_index
+    from gradir.data.flat_index import write_flat_index
 
     shards = VectorShards(folder)
     with new_text(output / "docid") as stream:

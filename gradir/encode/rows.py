@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from gradir.data.spans import check_shard, shard_span
 from gradir.errors import GradirError
 
 Side = Literal["query", "passage"]
@@ -112,17 +113,11 @@ def taken(source: Any, limit: int | None = None, shard_id: int = 0, shard_num: i
     """
     if limit is not None and limit < 1:
         raise GradirError(f"--limit {limit}: give a number above 0.")
-    if shard_num < 1 or not 0 <= shard_id < shard_num:
-        raise GradirError(f"--shard-id {shard_id} --shard-num {shard_num}: ids go from 0 to the number of shards - 1.")
+    check_shard(shard_id, shard_num)
     whole = replace(source, span=(0, limit))
     if shard_num == 1:
         return whole
-    total = sum(1 for _ in whole.rows())
-    size = total // shard_num
-    if not size:
-        raise GradirError(f"--shard-num {shard_num}: there are only {total} texts. Give fewer shards.")
-    start = shard_id * size
-    return replace(source, span=(start, total if shard_id == shard_num - 1 else start + size))
+    return replace(source, span=shard_span(sum(1 for _ in whole.rows()), shard_id, shard_num))
 
 
 def windows(rows: Iterator[Row], size: int) -> Iterator[Window]:

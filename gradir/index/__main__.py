@@ -11,7 +11,8 @@ from gradir.index.stage import run
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `gradir index`; returns its exit code."""
-    aliases = {"--vectors": "--input", "--corpus": "--input", "--index": "--output", "--efC": "--ef-construction"}
+    aliases = {"--vectors": "--input", "--corpus": "--input", "--index": "--output", "--M": "--m"}
+    aliases |= {"--efC": "--ef-construction", "--memoryBuffer": "--memory-buffer", "--storeDocvectors": "--store-docvectors"}
     return execute(run, argv, "gradir index", aliases)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from gradir import jvm
 from gradir.data.ids import Duplicates
 from gradir.errors import GradirError
@@ -28,26 +30,28 @@ def write(indexes: Sequence[Path], folder: Path, optimize: bool = True) -> dict[
         raise GradirError("merging needs gradir's Java classes and Lucene 9.9.1. Index all shards at once instead.")
     seen = Duplicates("document id")
     for index in indexes:
-        with jvm.errors(index, "read the index"), jvm.lucene_reader(index) as reader:
-            for docid in _docids(reader):
-                seen.add(index, None, docid)
+        for docid in _docids(index):
+            seen.add(index, None, docid)
     seen.finish()
     with jvm.errors(folder, "write the index"):
         java.merge("\n".join(map(str, indexes)), str(folder), optimize)
     with jvm.errors(folder, "read the index"), jvm.lucene_reader(folder) as reader:
         documents = reader.numDocs()
-        terms = [leaf.reader().terms("contents") for leaf in reader.leaves().toArray()]
-        postings = sum(one.getSumDocFreq() for one in terms if one is not None)
-        full = sum(one.getDocCount() for one in terms if one is not None)
-    return {"documents": documents, "postings": postings, "empty": documents - full}
+        leaves = [leaf.reader().terms("contents") for leaf in reader.leaves().toArray()]
+        terms = [one for one in leaves if one is not None]
+        counts = {"documents": documents, "postings": sum(one.getSumDocFreq() for one in terms)}
+        if len(leaves) == 1:  # the terms of several segments overlap
+            counts["terms"] = sum(one.size() for one in terms)
+        return counts | {"empty": documents - sum(one.getDocCount() for one in terms)}
 
 
-def _docids(reader: Any) -> list[str]:
+def _docids(index: Path) -> list[str]:
     """All ids of an index."""
-    found = []
-    for leaf in reader.leaves().toArray():
-        values, live = leaf.reader().getBinaryDocValues("id"), leaf.reader().getLiveDocs()
-        for number in range(leaf.reader().maxDoc()):
-            if values.advanceExact(number) and (live is None or live.get(number)):
-                found.append(values.binaryValue().utf8ToString())
-    return found
+    with jvm.errors(index, "read the index"):
+        search: Any = jvm.helper("ImpactSearch")
+        opened = search(str(index))
+        offsets, utf8 = opened.idOffsets().tostring(), opened.ids().tostring()
+        documents = opened.documents()
+        opened.close()
+    docids: list[str] = pa.StringArray.from_buffers(documents, pa.py_buffer(offsets), pa.py_buffer(utf8)).to_pylist()
+    return docids

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradir.data.pruning import keep, top_k
 from gradir.data.vectors import SparseVectors
+from gradir.index.source import Source
 
 _TERM_BITS = 32  # a pair of term and impact is one number, ordered by both
 
@@ -41,23 +43,22 @@ class Pruning:
         return vectors if self.top_k is None else top_k(vectors, self.top_k)
 
 
-def keep(vectors: SparseVectors, kept: NDArray[np.bool_]) -> SparseVectors:
-    """The vectors with those postings that are marked."""
-    counts = np.concatenate([[0], np.cumsum(kept)])
-    return SparseVectors(counts[vectors.indptr].astype(np.int64), vectors.terms[kept], vectors.impacts[kept])
+def pruning(source: Source, top_k: int | None, min_impact: int | None, term_quantile: float | None) -> Pruning | None:
+    """What is kept of the vectors of a source; None where nothing is asked for.
 
-
-def top_k(vectors: SparseVectors, k: int) -> SparseVectors:
-    """The k largest impacts of each row, of equal ones those with the smaller term ids."""
-    lengths = np.diff(vectors.indptr)
-    if not len(lengths) or lengths.max() <= k:
-        return vectors
-    rows = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
-    # Stable, and terms ascend: equal impacts of a row stay in the order of their terms.
-    order = np.argsort((rows << 32) - vectors.impacts, kind="stable")
-    kept = np.zeros(len(vectors.terms), dtype=bool)
-    kept[order[np.arange(len(rows)) - vectors.indptr[rows] < k]] = True
-    return keep(vectors, kept)
+    Args:
+        source: The whole collection that it belongs to is read once if there is a quantile.
+        top_k: Postings of a document.
+        min_impact: The smallest impact.
+        term_quantile: The share of each term's postings that is dropped.
+    """
+    if top_k is None and min_impact is None and term_quantile is None:
+        return None
+    thresholds = None
+    if term_quantile is not None:
+        parts = (vectors for _, _, vectors in source.collection().sparse())
+        thresholds = term_thresholds(parts, len(source.vocab()), term_quantile)
+    return Pruning(top_k, min_impact, thresholds)
 
 
 def term_thresholds(parts: Iterable[SparseVectors], terms: int, quantile: float) -> NDArray[np.int32]:

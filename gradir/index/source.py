@@ -31,6 +31,7 @@ class Source:
         folder: Of the shards.
         metadata: Of their encoder.
         files: The parts that are read.
+        prune: As given.
         postings_read: Postings in the latest pass over sparse vectors, before pruning.
         postings: After it.
 
@@ -40,7 +41,7 @@ class Source:
 
     def __init__(self, shards: VectorShards, shard_id: int = 0, shard_num: int = 1, prune: Prune | None = None):
         self.folder, self.metadata = shards.folder, shards.metadata
-        self._shards, self._shard, self._prune = shards, (shard_id, shard_num), prune
+        self.prune, self._shards, self._shard = prune, shards, (shard_id, shard_num)
         self._span = shard_span(len(shards), shard_id, shard_num, "documents")
         self._pieces = _pieces(shards, *self._span)
         self.files = [file for file, _ in self._pieces]
@@ -55,9 +56,17 @@ class Source:
         """`dense` or `splade`."""
         return self._shards.kind
 
+    def pruned(self, prune: Prune | None) -> Source:
+        """The same documents, their vectors pruned."""
+        return Source(self._shards, *self._shard, prune)
+
     def unpruned(self) -> Source:
         """The same documents with their whole vectors."""
-        return Source(self._shards, *self._shard)
+        return self.pruned(None)
+
+    def collection(self) -> Source:
+        """The whole vectors of the documents of all shards."""
+        return Source(self._shards)
 
     def vocab(self) -> list[str]:
         """The terms of sparse vectors; position = term id."""
@@ -84,8 +93,8 @@ class Source:
             check_sparse(file, docids, vectors, terms)
             vectors = vectors.rows(rows)
             self.postings_read += len(vectors.terms)
-            if self._prune:
-                vectors = self._prune(vectors)
+            if self.prune:
+                vectors = self.prune(vectors)
             self.postings += len(vectors.terms)
             yield file, docids[rows], vectors
 

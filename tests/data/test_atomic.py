@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gradir.data import atomic
-from gradir.data.atomic import is_partial, new_folder, new_path, new_text, remove_partial
+from gradir.data.atomic import final_name, is_partial, new_folder, new_path, new_text, remove_partial
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -144,3 +145,20 @@ def test_files_of_a_new_folder_can_be_read_by_those_who_may_read_others(tmp_path
             (folder / name).touch(mode=0o600)
     for name in ("private", "deep/private"):
         assert (tmp_path / "made" / name).stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "old").write_text("old")
+    with new_folder(tmp_path / "index", replace=True) as folder:
+        (folder / "new").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+    assert [path.name for path in (tmp_path / "index").iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("name", ["index", "run.trec", "a.partial-b"])
+def test_the_final_name_of_a_temporary_one(tmp_path: Path, name: str) -> None:
+    with new_path(tmp_path / name) as temporary:
+        assert final_name(temporary) == tmp_path / name
+        temporary.touch()
+    assert final_name(tmp_path / name) == tmp_path / name

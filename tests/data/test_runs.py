@@ -11,7 +11,9 @@ import pytrec_eval
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gradir.data import Hit, iter_run, read_run, run_writer, separate_ties
+from gradir.data import Hit, iter_run, read_run, run_reading, run_writer, run_writing, separate_ties
+from gradir.data.records import Ranking
+from gradir.data.runs import iter_rankings
 from gradir.errors import InputError
 
 ids = st.text("abcXYZ019-_.é", min_size=1, max_size=6)
@@ -213,3 +215,136 @@ def test_the_writer_counts_and_the_file_appears_at_the_end(tmp_path):
         assert not path.exists()
         assert (writer.queries, writer.lines) == (2, 2)
     assert path.read_text() == "q1 Q0 a 1 1.000000 t\nq1 Q0 b 2 0.999999 t\n"
+
+
+# scores as searchers give them, many to a query, with ties and near ties: cosines, BM25, impacts, reciprocal ranks
+levels = st.tuples(
+    st.sampled_from([0.0, 1.0, 14.9999, 15.99999, 24.0, 31.99999, 33.0, 64.0, 200.5, 5000.0, 1e5]), st.booleans()
+)
+steps = st.one_of(
+    st.integers(-40, 40).map(float),
+    st.integers(-40, 40).map(lambda step: step * 1e-6),
+    st.integers(-9, 9).map(lambda step: step * 5e-7),
+    st.integers(-9, 9).map(lambda step: step / 128),
+    st.floats(-1, 1),
+)
+
+
+@st.composite
+def searched(draw):
+    base, negative = draw(levels)
+    some = draw(st.lists(steps, min_size=1, max_size=5))
+    found = draw(st.lists(st.sampled_from(some), min_size=1, max_size=60))
+    values = (np.array(found) + base) * (-1 if negative else 1)
+    names = [f"d{i:03d}" for i in draw(st.permutations(range(len(values))))]
+    return Ranking(names, values.astype(draw(st.sampled_from([np.float64, np.float32]))))
+
+
+@settings(max_examples=600, deadline=None)
+@given(searched(), st.sampled_from(["q1", "100%s"]))
+def test_columns_are_written_as_the_rule_for_single_hits_says(tmp_path_factory, ranking, qid):
+    path = tmp_path_factory.mktemp("r") / "run"
+    with run_writer(path, "ta%g") as writer:
+        writer.write_ranking(qid, ranking)
+    separated = separate_ties(ranking.hits())
+    expected = [f"{qid} Q0 {hit.docid} {rank} {hit.score:.6f} ta%g" for rank, hit in enumerate(separated, 1)]
+    assert path.read_text().splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.repeat(np.arange(700, 100, -25), 40).astype(np.float32),  # impacts
+        np.repeat(1 / np.arange(61.0, 1061.0), 4) / 2,  # reciprocal ranks
+        np.linspace(12.0, 11.99, 40000).astype(np.float32)[::40],  # closer than 1e-6 in places
+        np.repeat(-np.arange(40, 80), 9).astype(np.float32) * 1.5,
+    ],
+)
+def test_usual_scores_take_the_quick_way_and_agree_with_the_rule(scores):
+    quick = run_writing._lowered(scores.astype(np.float64))
+    assert quick is not None
+    docids = [f"{i:06d}" for i in range(len(scores))]
+    assert quick.tolist() == [hit.score for hit in separate_ties(Ranking(docids, scores).hits())]
+
+
+def test_columns_in_any_order_are_written_in_theirs(tmp_path):
+    ranking = Ranking(["c", "b", "a", "d"], np.array([1, 3, 3, 2], np.int32))
+    with run_writer(tmp_path / "run", "t") as writer:
+        writer.write_ranking("q", ranking)
+        writer.write_ranking("none", Ranking([], np.zeros(0)))
+        assert (writer.queries, writer.lines) == (2, 4)
+    assert [line.split()[2] for line in (tmp_path / "run").read_text().splitlines()] == ["a", "b", "d", "c"]
+
+
+columns = st.tuples(
+    st.sampled_from(["q1", "q2", "é", "q"]),
+    st.just("Q0"),
+    st.one_of(st.integers(0, 99).map("d{}".format), st.sampled_from(["ü", "a\u00a0b", "x\x00", "\ud7ff", "y\x1cz"])),
+    st.just("1"),
+    st.one_of(
+        st.floats(-100, 100).map(str),
+        st.integers(-9, 9).map(str),
+        st.sampled_from(["nan", "1e9", "+1", "1_0", "-0", "1e-400"]),
+    ),
+    st.just("t"),
+)
+usual = st.tuples(
+    st.sampled_from(["q1", "q2"]),
+    st.just("Q0"),
+    st.integers(0, 10**6).map(str),
+    st.just("7"),
+    st.floats(-9, 9).map(str),
+    st.just("t"),
+)
+
+
+@st.composite
+def files(draw):
+    """Files of runs, most of them sound and regular."""
+    rows = draw(st.lists(st.one_of(usual, usual, usual, columns), max_size=12))
+    if draw(st.booleans()):
+        rows = sorted(rows, key=lambda row: row[0])
+    gaps = st.sampled_from([" "] * 9 + ["\t", "  "]) if draw(st.booleans()) else st.just(" ")
+    ends = st.sampled_from(["\n"] * 9 + ["\r\n", "\n\n", " \n"]) if draw(st.booleans()) else st.just("\n")
+    text = "".join(draw(gaps).join(row) + draw(ends) for row in rows)
+    text = draw(st.sampled_from(["", "", "", "\ufeff", "\n"])) + text
+    return (text[:-1] if draw(st.booleans()) else text).encode()
+
+
+def outcome(read):
+    """What a reader gives, in order, and what it then says."""
+    found = []
+    try:
+        found.extend(read)
+    except InputError as error:
+        return found, str(error)
+    return found, None
+
+
+@settings(max_examples=600, deadline=None)
+@given(files(), st.integers(1, 120))
+@example(b"q1 Q0 a 1 1 t\nq1 Q0 b 2 1 t\nq2 Q0 a 1 -0.0 t\nq2 Q0 b 1 0.0 t\n", 1 << 17)
+@example(b"q1 Q0 caf\xe9 1 1 t\n", 20)
+def test_blocks_are_read_as_single_lines_are(tmp_path_factory, content, block):
+    """In the same order, with the same scores, the same complaints at the same lines, wherever a block of the file ends."""
+    path = tmp_path_factory.mktemp("r") / "run"
+    path.write_bytes(content)
+    expected = outcome((qid, [(docid, score) for score, docid in hits]) for qid, hits in run_reading.by_lines(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_reading, "_BLOCK", block)
+        found = outcome((qid, [tuple(hit) for hit in ranking.hits()]) for qid, ranking in iter_rankings(path))
+    assert found == expected
+
+
+def test_a_large_run_is_read_in_blocks_and_as_by_lines(tmp_path):
+    path = tmp_path / "run"
+    draw = np.random.default_rng(5)
+    with run_writer(path, "t") as writer:
+        for query in range(30):
+            docids = [f"d{i}" for i in draw.permutation(1000)]
+            writer.write_ranking(f"q{query}", Ranking(docids, draw.integers(0, 400, 1000) / 10))
+    assert path.stat().st_size > 4 * run_reading._BLOCK
+    expected = {qid: [Hit(docid, score) for score, docid in hits] for qid, hits in run_reading.by_lines(path)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_reading, "Lines", None)  # the quick way it is
+        assert read_run(path) == expected

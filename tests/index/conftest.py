@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradir.data.vectors import SparseVectors, write_part, write_vocab
+from gradir.data.vectors import SparseVectors, VectorShards, write_part, write_vocab
 
 # What `Encoder.description()` gives.
 DENSE = {
@@ -106,3 +107,17 @@ def by_hand() -> Scores:
         return found
 
     return rank
+
+
+@pytest.fixture(scope="session")
+def odd_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[VectorShards, VectorShards, Array]:
+    """(sparse, dense, matrix): 23 documents in parts of 5, 0, 1, 9, 0 and 8."""
+    rng, folder = np.random.default_rng(3), tmp_path_factory.mktemp("odd")
+    matrix = rng.integers(0, 4, (23, 6))
+    bounds = np.cumsum([0, 5, 0, 1, 9, 0, 8])
+    write_vocab(folder / "s", list("abcdef"))
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        docids = [f"d{row}" for row in range(start, stop)]
+        write_part(folder / "s", number, docids, sparse(matrix[start:stop]), SPLADE)
+        write_part(folder / "d", number, docids, matrix[start:stop] * 1.0, DENSE)
+    return VectorShards(folder / "s"), VectorShards(folder / "d"), matrix

@@ -123,7 +123,12 @@ def test_a_document_that_lucene_lost(sparse_shards: Any, refused: Any, monkeypat
 
 def test_shards_of_the_wrong_kind(sparse_shards: Any, dense_shards: Any, refused: Any, tmp_path: Path) -> None:
     refused(dense_shards(np.eye(3)), "holds dense vectors", "Use flat, hnsw")
-    refused(sparse_shards(np.eye(3, dtype=int), ["a", "b", "c"], to="s"), "splade", "Use impact or opensearch-bulk", type="flat")
+    refused(
+        sparse_shards(np.eye(3, dtype=int), ["a", "b", "c"], to="s"),
+        "splade",
+        "Use impact or opensearch-bulk",
+        type="flat",
+    )
     write_part(tmp_path / "odd", 0, ["d"], np.eye(1), {"kind": "odd"})
     refused(tmp_path / "odd", "'odd'")
 
@@ -138,3 +143,33 @@ def test_shards_that_are_not_finished_damaged_or_missing(sparse_shards: Any, ref
     (shards / "part-00001.parquet").unlink()
     refused(shards, "missing")
     refused(tmp_path / "nowhere", "holds no vector shards")
+
+
+@pytest.mark.parametrize(
+    ("type", "flags"),
+    [
+        ("impact", {}),
+        ("impact", {"to_json": True}),
+        ("impact", {"top_k": 2, "term_quantile": 0.5}),
+        ("opensearch-bulk", {}),
+        ("flat", {}),
+        ("hnsw", {}),
+        ("faiss", {"factory": "SQ8"}),
+        ("lucene-flat", {}),
+    ],
+)
+def test_no_documents(
+    sparse_shards: Any, dense_shards: Any, raises_error: Any, tmp_path: Path, type: Any, flags: Any
+) -> None:
+    dense = type in ("flat", "hnsw", "faiss", "lucene-flat")
+    shards = dense_shards(np.zeros((0, 4))) if dense else sparse_shards(np.zeros((0, 2), dtype=int), ["a", "b"])
+    with raises_error(str(shards), "no document"):
+        index.run(shards, tmp_path / "out" / "index", type, **flags)
+    assert not list((tmp_path / "out").iterdir())
+    assert shards.exists()
+
+
+def test_pruning_that_leaves_nothing(sparse_shards: Any, raises_error: Any, tmp_path: Path) -> None:
+    with raises_error("no document has a term"):
+        index.run(sparse_shards(np.eye(3, dtype=int), ["a", "b", "c"]), tmp_path / "index", "impact", min_impact=2)
+    assert not (tmp_path / "index").exists()

@@ -81,24 +81,37 @@ def test_the_input_is_never_removed(dense_shards: Any, tmp_path: Path, where: st
 _SLOW = """
 import sys, time
 from pathlib import Path
-from gradir.index import impact, faiss_index, run
-import gradir.index.impact, gradir.index.faiss_index
-from gradir.data.vectors import VectorShards
-read = VectorShards.parts
-def slowly(self):
-    for number, part in enumerate(read(self)):
-        yield part
-        if number == 1:
-            Path(sys.argv[1]).touch()
-            time.sleep(60)
-VectorShards.parts = slowly
+from gradir.index import run
+from gradir.index.source import Source
+def slowly(read):
+    def parts(self):
+        for number, part in enumerate(read(self)):
+            yield part
+            if number == 1:
+                Path(sys.argv[1]).touch()
+                time.sleep(60)
+    return parts
+Source.sparse, Source.dense = slowly(Source.sparse), slowly(Source.dense)
 run(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
 """
 
 
+def _open_index(folder: Path, type: str) -> None:
+    """Open an index as `gradir search` does."""
+    from gradir.search.faiss_search import FaissSearcher
+    from gradir.search.impact import ImpactSearcher
+    from gradir.search.indexes import describe
+
+    describe(folder, None)
+    if type == "impact":
+        ImpactSearcher(folder, ["a", "b"], 1)
+    else:
+        FaissSearcher(folder, 1)
+
+
 @pytest.mark.parametrize("type", ["impact", "flat"])
 def test_a_killed_writer_leaves_nothing_and_a_second_run_works(
-    type: Any, sparse_shards: Any, dense_shards: Any, tmp_path: Path
+    type: Any, sparse_shards: Any, dense_shards: Any, raises_error: Any, tmp_path: Path
 ) -> None:
     vectors = np.arange(1, 13).reshape(6, 2)
     shards = sparse_shards(vectors, ["a", "b"], parts=3) if type == "impact" else dense_shards(vectors * 1.0, parts=3)
@@ -110,14 +123,58 @@ def test_a_killed_writer_leaves_nothing_and_a_second_run_works(
         while not halfway.exists() and writer.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         assert halfway.exists(), writer.communicate()[1].decode()
-        assert [path.name.startswith(".index.partial-") for path in out.parent.iterdir()] == [True]
+        with raises_error(str(out), f"is being written by process {writer.pid}"):
+            index.run(shards, out, type)
     finally:
         writer.send_signal(signal.SIGKILL)
         writer.communicate()
-    assert not out.exists()
+    (left,) = out.parent.iterdir()
+    assert left.name.startswith(".index.partial-")
+    for found in (out, left):
+        with raises_error(str(found)):
+            _open_index(found, type)
     index.run(shards, out, type)
     assert [path.name for path in out.parent.iterdir()] == ["index"]
     assert json.loads((out / "manifest.json").read_text())["counts"]["documents"] == 6
+
+
+_FULL = """
+import json, resource, sys
+from pathlib import Path
+from gradir.errors import GradirError
+from gradir.index import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for shards, out, type, flags in json.loads(sys.argv[1]):
+    try:
+        run(Path(shards), Path(out), type, **flags)
+        print(type, "was written")
+    except GradirError as error:
+        print(type, error)
+"""
+
+
+def test_a_disk_that_fills_leaves_nothing(sparse_shards: Any, dense_shards: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(1, 100_000, (1000, 120))
+    vectors = rng.normal(size=(1000, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    sparse, dense = sparse_shards(matrix, [f"t{i}" for i in range(120)], to="s"), dense_shards(vectors, to="d")
+    sparse_types: Any = [("impact", {}), ("impact", {"to_json": True}), ("impact", {"forward": True, "top_k": 9})]
+    dense_types: Any = [("flat", {}), ("hnsw", {}), ("faiss", {"factory": "SQfp16"}), ("lucene-flat", {})]
+    kinds = [(sparse, *one) for one in (*sparse_types, ("opensearch-bulk", {}))] + [
+        (dense, *one) for one in dense_types
+    ]
+    tasks = [(str(shards), str(tmp_path / "out" / str(i)), *rest) for i, (shards, *rest) in enumerate(kinds)]
+    command = [sys.executable, "-c", _FULL, json.dumps(tasks)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"GRADIR_HEAP": "500m"}, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [type for _, _, type, _ in tasks], done.stdout
+    for line in lines:
+        assert "File too large" in line, line
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_no_moment_shows_an_index_without_its_manifest(
