@@ -34,7 +34,7 @@ def search_rows(quick: bool) -> list[Row]:
 def _sizes(graph: bool, quick: bool) -> tuple[int, int]:
     """(documents, rounds)."""
     if quick:
-        return (4_000, 3) if graph else (20_000, 5)
+        return (2_500, 3) if graph else (20_000, 5)
     return (30_000, 5) if graph else (100_000, 9)
 
 

@@ -23,7 +23,8 @@ COMMANDS = {
     "convert": ("gradir.convert.__main__", "Pyserini's embeddings, FAISS and Lucene indexes to vector shards"),
     "index": ("gradir.index.__main__", "vector shards to Lucene impact and FAISS indexes"),
     "search": ("gradir.search.__main__", "topics and an index to a TREC run"),
-    "fuse": ("gradir.fuse", "several runs to one"),
+    "fuse": ("gradir.fuse.__main__", "several runs to one"),
+    "rerank": ("gradir.rerank.__main__", "a run's best documents put in order by a cross-encoder"),
     "evaluate": ("gradir.evaluate.__main__", "runs and qrels to measures"),
     "pyserini": ("gradir.run_pyserini", "any unmodified Pyserini command with the JVM prepared"),
 }

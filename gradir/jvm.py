@@ -156,7 +156,7 @@ def lucene_reader(folder: str | Path) -> Iterator[Any]:
     ensure()
     from jnius import autoclass
 
-    path = autoclass("java.nio.file.Paths").get(str(folder))
+    path = autoclass("java.nio.file.Paths").get(str(Path(folder).absolute()))
     directory = autoclass("org.apache.lucene.store.FSDirectory").open(path)
     try:
         reader = autoclass("org.apache.lucene.index.DirectoryReader").open(directory)

@@ -12,7 +12,11 @@ from gradir.index.stage import run
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `gradir index`; returns its exit code."""
     aliases = {"--vectors": "--input", "--corpus": "--input", "--index": "--output", "--M": "--m"}
-    aliases |= {"--efC": "--ef-construction", "--memoryBuffer": "--memory-buffer", "--storeDocvectors": "--store-docvectors"}
+    aliases |= {
+        "--efC": "--ef-construction",
+        "--memoryBuffer": "--memory-buffer",
+        "--storeDocvectors": "--store-docvectors",
+    }
     return execute(run, argv, "gradir index", aliases)
 
 

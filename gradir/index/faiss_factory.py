@@ -48,7 +48,9 @@ def new_index(factory: str, dimensions: int, ef_construction: int, ef_search: in
             raise GradirError(f"--factory {factory}: an inverted file needs one cell or more.")
         if hasattr(part, "hnsw"):
             part.hnsw.efConstruction = ef_construction
-        if hasattr(part, "do_polysemous_training"):  # most of the time it takes, for a search that nobody here can ask for
+        if hasattr(
+            part, "do_polysemous_training"
+        ):  # most of the time it takes, for a search that nobody here can ask for
             part.do_polysemous_training = False
         if hasattr(part, "nprobe"):
             set_search_effort(part, None, nprobe or max(16, part.nlist // 16))

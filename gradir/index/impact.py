@@ -78,9 +78,7 @@ def write(
     return {"documents": writer.documents, "postings": postings, "terms": int(used.sum()), "empty": empty}
 
 
-def _open(
-    folder: Path, terms: list[str], docvectors: bool, raw: bool, optimize: bool
-) -> Any:
+def _open(folder: Path, terms: list[str], docvectors: bool, raw: bool, optimize: bool) -> Any:
     """The fastest writer that works here."""
     jvm.ensure(lean=True)
     java = jvm.helper("ImpactWriter")

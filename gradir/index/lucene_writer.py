@@ -59,7 +59,7 @@ class LuceneWriter(AbstractContextManager["LuceneWriter"]):
         heap_mib = autoclass("java.lang.Runtime").getRuntime().maxMemory() / 2**20
         config.setRAMBufferSizeMB(min(_BUFFER_MIB, heap_mib / 4))
         config.setUseCompoundFile(False)
-        path = autoclass("java.nio.file.Paths").get(str(folder))
+        path = autoclass("java.nio.file.Paths").get(str(folder.absolute()))
         self._directory = autoclass("org.apache.lucene.store.FSDirectory").open(path)
         self._writer = autoclass("org.apache.lucene.index.IndexWriter")(self._directory, config)
         self._make_document(term_frequencies_only, docvectors, raw)

@@ -34,7 +34,7 @@ def write(indexes: Sequence[Path], folder: Path, optimize: bool = True) -> dict[
             seen.add(index, None, docid)
     seen.finish()
     with jvm.errors(folder, "write the index"):
-        java.merge("\n".join(map(str, indexes)), str(folder), optimize)
+        java.merge("\n".join(str(index.absolute()) for index in indexes), str(folder.absolute()), optimize)
     with jvm.errors(folder, "read the index"), jvm.lucene_reader(folder) as reader:
         documents = reader.numDocs()
         leaves = [leaf.reader().terms("contents") for leaf in reader.leaves().toArray()]
@@ -49,7 +49,7 @@ def _docids(index: Path) -> list[str]:
     """All ids of an index."""
     with jvm.errors(index, "read the index"):
         search: Any = jvm.helper("ImpactSearch")
-        opened = search(str(index))
+        opened = search(str(index.absolute()))
         offsets, utf8 = opened.idOffsets().tostring(), opened.ids().tostring()
         documents = opened.documents()
         opened.close()

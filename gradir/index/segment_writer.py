@@ -40,7 +40,7 @@ class SegmentWriter(AbstractContextManager["SegmentWriter"]):
         self.folder, self.documents, self._raw = folder, 0, raw
         utf8, offsets = _utf8(terms)
         with jvm.errors(folder, "write the index"):
-            self._writer = java(str(folder), utf8, offsets, docvectors, raw)
+            self._writer = java(str(folder.absolute()), utf8, offsets, docvectors, raw)
 
     def add(self, docids: Sequence[str], vectors: SparseVectors, raws: Iterable[str] | None = None) -> None:
         """Add documents; they are worked on in the background until the next call.

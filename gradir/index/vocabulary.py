@@ -45,11 +45,6 @@ class Vocabulary:
         Raises:
             InputError: Names the document.
         """
-        missing = vectors.terms >= len(self.terms)
-        if missing.any():
-            place = int(np.argmax(missing))
-            problem = f"document {_docid(docids, vectors, place)} has term {vectors.terms[place]}, but "
-            raise InputError(part, f"{problem}{self.path.name} has only {len(self.terms)} lines", "Encode again")
         unfit = self._unfit[vectors.terms]
         if unfit.any():
             place = int(np.argmax(unfit))

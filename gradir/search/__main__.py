@@ -17,6 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--k": "--hits",
         "--depth": "--hits",
         "--runtag": "--tag",
+        "--encoded-queries": "--encoded-topics",
+        "--runs": "--run",
     }
     return execute(run, argv, "gradir search", aliases)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradir import jvm
@@ -16,6 +17,7 @@ from gradir.data.pruning import keep, top_k
 from gradir.data.records import Ranking
 from gradir.data.vectors import SparseVectors
 from gradir.errors import GradirError, InputError
+from gradir.search.document_vectors import renumbered
 
 
 class ImpactSearcher:
@@ -45,7 +47,7 @@ class ImpactSearcher:
             self.documents: int = self._pyserini.documents
             return
         with jvm.errors(index, "open it"):
-            self._java = java(str(index))
+            self._java = java(str(Path(index).absolute()))  # Java keeps the working directory that it started with
             self.documents = self._java.documents()
             offsets, utf8 = self._java.idOffsets().tostring(), self._java.ids().tostring()
         self._docids = pa.StringArray.from_buffers(self.documents, pa.py_buffer(offsets), pa.py_buffer(utf8))
@@ -59,6 +61,18 @@ class ImpactSearcher:
         with jvm.errors(self.index, "search it"):
             found = self._java.search(*self._named(queries), hits, self._threads)
         return self._rankings(found, len(queries))
+
+    def vectors(self, docids: Sequence[str]) -> SparseVectors:
+        """The whole vectors of some documents, in their order, from the forward index beside the index.
+
+        Raises:
+            InputError: There is none.
+        """
+        forward = Forward(self.index)
+        numbers = {term: number for number, term in enumerate(self._vocab)}
+        known = np.array([numbers.get(term, -1) for term in forward.vocab], dtype=np.int64)
+        rows = pc.index_in(pa.array(docids, pa.string()), value_set=self._docids)
+        return renumbered(forward.take(rows.to_numpy(zero_copy_only=False)), known)
 
     def close(self) -> None:
         """Give the files of the index back."""
@@ -118,7 +132,9 @@ class TwoStepSearcher(ImpactSearcher):
         numbers = {term: number for number, term in enumerate(self.forward.vocab)}
         self._numbers = np.array([numbers.get(term, -1) for term in vocab], dtype=np.int32)  # in the forward index
         with jvm.errors(index, "open its forward index"):
-            self._java.openForward(str(index), self.forward.terms.itemsize, self.forward.impacts.itemsize)
+            self._java.openForward(
+                str(Path(index).absolute()), self.forward.terms.itemsize, self.forward.impacts.itemsize
+            )
 
     def search(self, queries: SparseVectors, hits: int) -> list[Ranking]:
         """The best of the candidates of each query, by exact score descending, then docid ascending."""
@@ -149,7 +165,7 @@ class _Pyserini:
 
         self.index, self._threads = index, threads
         with jvm.errors(index, "open it"):
-            self._searcher = LuceneImpactSearcher(str(index), KnownQueries([], []), min_idf=-1)
+            self._searcher = LuceneImpactSearcher(str(Path(index).absolute()), KnownQueries([], []), min_idf=-1)
             self.documents = int(self._searcher.num_docs)
 
     def search(self, queries: SparseVectors, vocab: NDArray[np.object_], hits: int) -> list[Ranking]:

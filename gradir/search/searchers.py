@@ -1,139 +1,81 @@
-"""Pyserini's searchers over the indexes that gradir or Pyserini wrote, a batch of queries at a time."""
+"""Searchers by the type of an index: encoded queries in, rankings out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from gradir import jvm
-from gradir.data.records import Hit, Query
-from gradir.errors import InputError, MissingDependency
+from gradir.data.records import Ranking
+from gradir.errors import InputError
 
-if TYPE_CHECKING:
-    from gradir.engine.encoder import Encoder
-
-# What every searcher is: a batch of queries and a number of hits in, the hits of each query out.
-Search = Callable[[Sequence[Query], int], list[list[Hit]]]
+FAISS = ("flat", "hnsw", "faiss")
+LUCENE_DENSE = ("lucene-flat", "lucene-hnsw")
+GRAPHS = ("hnsw", "faiss", "lucene-hnsw")  # where --ef-search may say something
+_TYPES = ("bm25", "impact", *FAISS, *LUCENE_DENSE, "exact", "seismic")
 
 
-def open_searcher(type: str, index: Path, encoder: Encoder | None, threads: int) -> Search:
+class Searcher(Protocol):
+    """What every searcher is."""
+
+    documents: int
+
+    def search(self, queries: Any, hits: int) -> list[Ranking]:
+        """The best documents of each query, score descending, then docid ascending.
+
+        Args:
+            queries: Texts (bm25), `SparseVectors` whose terms are those of the vocabulary, or float32 [N, D].
+            hits: Documents of a query, at most.
+        """
+
+
+def open_searcher(
+    type: str,
+    index: Path,
+    vocab: Sequence[str] = (),
+    threads: int = 1,
+    ef_search: int | None = None,
+    device: str = "auto",
+    name: str | None = None,
+) -> Searcher:
     """The searcher of an index.
 
     Args:
-        type: `bm25`, `impact`, `flat`, `hnsw`, or `faiss` for any FAISS index.
+        type: `bm25`, `impact`, `flat`, `hnsw`, `faiss` for any FAISS index, `lucene-flat`, `lucene-hnsw`; `exact` or
+            `seismic` for vector shards.
         index: Its folder.
-        encoder: What encodes the queries; BM25 needs none.
+        vocab: The terms of sparse queries by id.
         threads: Threads that search.
+        ef_search: Candidates that a graph looks at for a query; None leaves what the index says.
+        device: Where `exact` computes.
+        name: Pyserini's name of the index, if it has one.
 
     Raises:
-        InputError: The index is damaged or not of this type.
-        MissingDependency: FAISS or Pyserini is not installed.
+        GradirError: The index is damaged or not of this type.
+        MissingDependency: FAISS, Pyserini or Seismic is not installed.
     """
-    if type not in _OPENERS:
-        raise InputError(index, f"is of type {type!r}, not {', '.join(_OPENERS)}", "Use a gradir that knows it")
-    return _OPENERS[type](index, encoder, threads)
+    if type == "bm25":
+        from gradir.search.bm25 import Bm25Searcher
 
+        return Bm25Searcher(index, threads, name)
+    if type == "impact":
+        from gradir.search.impact import ImpactSearcher
 
-def _bm25(index: Path, encoder: Encoder | None, threads: int) -> Search:
-    """BM25 with Anserini's parameters, k1 = 0.9 and b = 0.4."""
-    jvm.ensure()
-    from pyserini.search.lucene import LuceneSearcher
+        return ImpactSearcher(index, vocab, threads)
+    if type in FAISS:
+        from gradir.search.faiss_search import FaissSearcher
 
-    with _java_errors(index):
-        searcher = LuceneSearcher(str(index))
-    searcher.set_bm25(0.9, 0.4)
+        return FaissSearcher(index, threads, ef_search)
+    if type in LUCENE_DENSE:
+        from gradir.search.lucene_dense import LuceneDenseSearcher
 
-    def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
-        qids = [query.qid for query in queries]
-        with _java_errors(index):
-            found = searcher.batch_search([query.text for query in queries], qids, k=hits, threads=threads)
-        return _ordered(qids, found)
+        return LuceneDenseSearcher(index, threads, ef_search)
+    if type == "exact":
+        from gradir.engine.exact import open_exact
 
-    return search
+        return open_exact(index, vocab, device)
+    if type == "seismic":
+        from gradir.search.seismic import SeismicSearcher
 
-
-def _impact(index: Path, encoder: Encoder | None, threads: int) -> Search:
-    """Sum over terms of query impact times document impact, exactly: no term is left out for being frequent."""
-    jvm.ensure()
-    from pyserini.search.lucene import LuceneImpactSearcher
-
-    from gradir.engine.query_encoders import KnownQueries, SparseQueryEncoder
-
-    encode = SparseQueryEncoder(_needed(index, encoder)).encode_batch
-    with _java_errors(index):
-        searcher = LuceneImpactSearcher(str(index), KnownQueries([], []), min_idf=-1)
-
-    def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
-        qids, texts = [query.qid for query in queries], [query.text for query in queries]
-        searcher.query_encoder = KnownQueries(texts, encode(texts))
-        with _java_errors(index):
-            found = searcher.batch_search(texts, qids, k=hits, threads=threads)
-        return _ordered(qids, found)
-
-    return search
-
-
-def _faiss(index: Path, encoder: Encoder | None, threads: int) -> Search:
-    """Inner product, exact (flat) or over a graph (hnsw)."""
-    from gradir.engine.query_encoders import DenseQueryEncoder
-
-    encode = DenseQueryEncoder(_needed(index, encoder)).encode_batch
-    searcher = _open_faiss(index)
-    size, documents = searcher.index.d, searcher.index.ntotal
-
-    def search(queries: Sequence[Query], hits: int) -> list[list[Hit]]:
-        qids, vectors = [query.qid for query in queries], encode([query.text for query in queries])
-        if vectors.shape[1] != size:
-            problem = f"holds vectors of {size} numbers, those of the queries have {vectors.shape[1]}"
-            raise InputError(index, problem, "Give the --encoder that it was made with")
-        return _ordered(qids, searcher.batch_search(vectors, qids, k=min(hits, documents), threads=threads))
-
-    return search
-
-
-def _open_faiss(index: Path) -> Any:
-    """Pyserini's searcher, of an index that is whole."""
-    jvm.ensure()  # importing pyserini's FAISS searcher starts a JVM as well
-    try:
-        from pyserini.search.faiss import FaissSearcher
-    except ImportError as error:
-        raise MissingDependency("faiss", f"Searching {index} ({error})", "pip install 'gradir[cpu]'") from None
-    try:
-        searcher = FaissSearcher(str(index), None)
-        consistent = 0 < searcher.index.ntotal == len(searcher.docids)
-    except AssertionError:  # Pyserini's word for ids that are not as many as the vectors
-        consistent = False
-    except (RuntimeError, FileNotFoundError) as error:  # FAISS's words for a damaged file; no `docid`
-        raise InputError(index, f"is no whole FAISS index ({str(error).splitlines()[0]})", "Index again") from None
-    if not consistent:
-        raise InputError(index, "has no vectors, or another number of lines in its file `docid`", "Index again")
-    return searcher
-
-
-_OPENERS = {"bm25": _bm25, "impact": _impact, "flat": _faiss, "hnsw": _faiss, "faiss": _faiss}
-
-
-def _needed(index: Path, encoder: Encoder | None) -> Encoder:
-    if encoder is None:
-        raise InputError(index, "holds vectors, so queries must be encoded", "Give --encoder")
-    return encoder
-
-
-@contextmanager
-def _java_errors(index: Path) -> Iterator[None]:
-    """What Lucene throws, as our error: a damaged index, too small a heap."""
-    from jnius import JavaException
-
-    try:
-        yield
-    except JavaException as error:
-        cause = str(error).splitlines()[0].partition(": ")[2]
-        fix = "Is it a whole Lucene index? If memory is short, raise GRADIR_HEAP (4g)"
-        raise InputError(index, f"Lucene could not search it ({cause})", fix) from None
-
-
-def _ordered(qids: list[str], found: dict[str, list[Any]]) -> list[list[Hit]]:
-    """Hits in the order of the queries. A query without any has an empty list: one that is missing is an error."""
-    return [[Hit(hit.docid, float(hit.score)) for hit in found[qid]] for qid in qids]
+        return SeismicSearcher(index, vocab, threads)
+    raise InputError(index, f"is of type {type!r}, not {', '.join(_TYPES)}", "Use a gradir that knows it")

@@ -19,7 +19,7 @@ from gradir.errors import GradirError
 if TYPE_CHECKING:
     from gradir.search.impact import TwoStepSearcher
 
-_ROUNDS = 3
+_ROUNDS, _WARM_UP = 3, 5
 QUERY_TERMS = (4, 6, 8, 12, 16, 24, 0)  # 0: all of them
 _CANDIDATES = (1, 2, 5, 10, 25)  # times the hits
 
@@ -97,6 +97,8 @@ def tune(
     Raises:
         GradirError: No choice loses so little.
     """
+    for _ in range(_WARM_UP):  # Java compiles what runs often, and the first choices would look slow
+        searcher.search(encoded, hits)
     exact = _measured(searcher, 0, 0, queries, encoded, qrels, hits, measure)[0]
     trials = []
     for terms, candidates in _grid(hits):

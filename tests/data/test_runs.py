@@ -325,6 +325,8 @@ def outcome(read):
 @given(files(), st.integers(1, 120))
 @example(b"q1 Q0 a 1 1 t\nq1 Q0 b 2 1 t\nq2 Q0 a 1 -0.0 t\nq2 Q0 b 1 0.0 t\n", 1 << 17)
 @example(b"q1 Q0 caf\xe9 1 1 t\n", 20)
+@example(b"q1  a 1 1.0 t\n", 1 << 17)  # five words, six fields
+@example(b"q1 Q0 a 1 1.0 t\nq1 Q0 b 1 1.0 \nq1 Q0 c 1 1 t\n", 1 << 17)
 def test_blocks_are_read_as_single_lines_are(tmp_path_factory, content, block):
     """In the same order, with the same scores, the same complaints at the same lines, wherever a block of the file ends."""
     path = tmp_path_factory.mktemp("r") / "run"

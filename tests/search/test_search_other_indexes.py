@@ -118,11 +118,11 @@ def test_damaged_lucene_indexes(type: str, indexed: Any, collection: Path, splad
     whole = segment.read_bytes()
     given = (folder, str(collection), tmp_path / "run.trec", str(splade) if type == "impact" else None)
     segment.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(GradirError, match="Lucene could not search it"):
+    with pytest.raises(GradirError, match=r"Lucene could not (open|search) it"):
         search.run(*given, **CPU)
     segment.write_bytes(whole)
     next(folder.glob("_*.fdt")).unlink()
-    with pytest.raises(GradirError, match="Lucene could not search it"):
+    with pytest.raises(GradirError, match=r"Lucene could not (open|search) it"):
         search.run(*given, **CPU)
 
 

@@ -119,7 +119,6 @@ def test_hnsw_finds_fewer_than_asked_for(tmp_path: Path) -> None:
     # a vector that no other points to is never reached: FAISS answers -1, which is no document
     import faiss
 
-    from gradir.data.records import Query
     from gradir.search.searchers import open_searcher
 
     rng = np.random.default_rng(0)
@@ -129,25 +128,18 @@ def test_hnsw_finds_fewer_than_asked_for(tmp_path: Path) -> None:
     faiss.write_index(graph, str(tmp_path / "index"))
     (tmp_path / "docid").write_text("".join(f"d{i}\n" for i in range(300)))
     asked = rng.standard_normal((5, 4)).astype(np.float32)
+    graph.hnsw.efSearch = 300  # a search looks at no fewer candidates than it is asked for
     places = graph.search(asked, 300)[1]
     assert (places < 0).any(), "the graph has become better: make it worse"
 
-    class Fake:
-        class config:
-            kind = "dense"
-
-        def encode(self, texts: Any, side: str) -> Any:
-            return asked
-
-    found = open_searcher("hnsw", tmp_path, Fake(), 1)([Query(str(i), "") for i in range(5)], 1000)  # type: ignore[arg-type]
+    found = open_searcher("hnsw", tmp_path).search(asked, 1000)
     for hits, row in zip(found, places, strict=True):
-        assert sorted(hit.docid for hit in hits) == sorted(f"d{place}" for place in row if place >= 0)
+        assert sorted(hits.docids) == sorted(f"d{place}" for place in row if place >= 0)
 
 
 def test_two_thousand_terms_and_none(tmp_path: Path) -> None:
     """One query of 2,000 terms, and one of none, beside an ordinary one."""
     from gradir import index
-    from gradir.data.records import Query
     from gradir.data.vectors import SparseVectors, write_part, write_vocab
     from gradir.search.searchers import open_searcher
 
@@ -167,18 +159,9 @@ def test_two_thousand_terms_and_none(tmp_path: Path) -> None:
         np.concatenate([weights, [1]]).astype(np.int32),
     )
 
-    class Fake:
-        class config:
-            kind = "splade"
-
-        def vocab(self) -> list[str]:
-            return [f"t{i}" for i in range(3000)]
-
-        def encode(self, texts: Any, side: str) -> Any:
-            return asked
-
-    ask = [Query(qid, qid) for qid in ("many", "none", "one")]
-    many, none, one = open_searcher("impact", tmp_path / "index", Fake(), 2)(ask, 1000)  # type: ignore[arg-type]
+    vocab = [f"t{i}" for i in range(3000)]
+    found = open_searcher("impact", tmp_path / "index", vocab, 2).search(asked, 1000)
+    many, none, one = (ranking.hits() for ranking in found)
     sums = matrix[:, :2000] @ weights
     assert [(hit.docid, round(hit.score)) for hit in many] == sorted(
         ((f"d{i:02}", int(total)) for i, total in enumerate(sums)), key=lambda hit: (-hit[1], hit[0])
