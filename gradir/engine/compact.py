@@ -92,9 +92,12 @@ class CompactBert(nn.Module):
         self.embeddings = backbone.embeddings.to(device, torch.float32 if self.exact else dtype)
         self.layers = nn.ModuleList(CompactLayer(layer, heads, device, dtype) for layer in layers)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> BaseModelOutput:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any
+    ) -> BaseModelOutput:
         """`last_hidden_state`, [B, S, H]."""
-        hidden = self.embeddings(input_ids=input_ids)  # [B, S, H]
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden = self.embeddings(input_ids=input_ids, **types)  # [B, S, H]
         shape = hidden.shape
         mask = None if bool(attention_mask.all()) else attention_mask[:, None, None, :].bool()  # [B, 1, 1, S]
         states = hidden.flatten(0, 1).to(self.dtype)  # [B * S, H]

@@ -28,26 +28,10 @@ def prepared(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
     if smaller is None:
         return model.to(device, dtype)
     smaller.gives = torch.float32 if packs(device, dtype) else dtype
-    smaller.embeddings = _TypedEmbeddings(smaller.embeddings)
     setattr(model, name, nn.Identity())
     model.to(device, smaller.gives)
     setattr(model, name, _Backbone(smaller, pooler.to(device, smaller.gives) if pooler is not None else None))
     return model
-
-
-class _TypedEmbeddings(nn.Module):
-    """Embeddings of (token ids, their types or None), given as one argument: `CompactBert` knows no types."""
-
-    def __init__(self, embeddings: nn.Module):
-        super().__init__()
-        self.embeddings = embeddings
-
-    def forward(self, input_ids: tuple[Tensor, Tensor | None]) -> Tensor:
-        """Float [B, S, H]."""
-        ids, types = input_ids
-        typed = {} if types is None else {"token_type_ids": types}
-        embedded: Tensor = self.embeddings(input_ids=ids, **typed)
-        return embedded
 
 
 class _Backbone(nn.Module):
@@ -61,7 +45,7 @@ class _Backbone(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any
     ) -> BaseModelOutputWithPooling:
         """States [B, S, H], and the pooled one of the first token, [B, H], where there is a pooler."""
-        states = self.compact((input_ids, token_type_ids), attention_mask).last_hidden_state
+        states = self.compact(input_ids, attention_mask, token_type_ids).last_hidden_state
         return BaseModelOutputWithPooling(
             last_hidden_state=states, pooler_output=None if self.pooler is None else self.pooler(states)
         )
