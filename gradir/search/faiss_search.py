@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradir.data.docids import Docids
 from gradir.data.faiss_files import (
     faiss_threads,
     index_parts,
@@ -74,24 +73,36 @@ class FaissSearcher:
         with faiss_threads(self.threads), wide_enough(self._index, k):
             if not self._exhaustive or k == self.documents:
                 scores, rows = self._index.search(queries, k)
-                return [_ranking(self._docids, *pair, k) for pair in zip(scores, rows, strict=True)]
-            return self._search_all(queries, k)
-
-    def _search_all(self, queries: NDArray[np.float32], k: int) -> list[Ranking]:
-        """As `search`, widened where the last score kept is also that of a document which is not."""
-        scores, rows = self._index.search(queries, k + 1)
-        found = [_ranking(self._docids, *pair, k) for pair in zip(scores[:, :k], rows[:, :k], strict=True)]
-        for query in np.flatnonzero(scores[:, k] == scores[:, k - 1]):
-            found[query] = self._widened(queries[query : query + 1], k)
-        return found
+                return self._rankings(scores, rows, k)
+            scores, rows = self._index.search(queries, k + 1)
+            found = self._rankings(scores, rows, k)
+            for query in np.flatnonzero(scores[:, k] == scores[:, k - 1]):
+                found[query] = self._widened(queries[query : query + 1], k)
+            return found
 
     def _widened(self, query: NDArray[np.float32], k: int) -> Ranking:
-        asked = k
+        """One query [1, D], for which the last score kept is also that of a document which is not."""
+        asked = k + 1
         while True:
             asked = min(4 * asked, self.documents)
             scores, rows = self._index.search(query, asked)
             if asked == self.documents or scores[0, -1] < scores[0, k - 1]:
-                return _ranking(self._docids, scores[0], rows[0], k)
+                return self._rankings(scores, rows, k)[0]
+
+    def _rankings(self, scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> list[Ranking]:
+        """The first k of what FAISS found [N, at least k], equal scores in the order of their ids."""
+        real = rows >= 0  # FAISS fills up with -1
+        names = self._docids.take(rows[real])  # all at once: a call takes as long as a hundred ids
+        ends = np.cumsum(real.sum(axis=1)).tolist()
+        tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
+        found = []
+        for start, end, own, tie in zip([0, *ends], ends, scores, tied, strict=False):
+            docids, values = names[start:end], own[: end - start]
+            if tie:
+                order = sorted(range(len(docids)), key=lambda place: (-values[place], docids[place]))
+                docids, values = [docids[place] for place in order], values[order]
+            found.append(Ranking(docids[:k], values[:k]))
+        return found
 
     def vectors(self, docids: Sequence[str]) -> NDArray[np.float32]:
         """[k, D] the vectors of some documents as the index has them: of a scalar quantised one, what is left of them.
@@ -120,14 +131,3 @@ def _exhaustive(index: Any) -> bool:
     while isinstance(parts[0], faiss.IndexPreTransform):
         parts = parts[1:]
     return isinstance(parts[0], faiss.IndexFlatCodes)
-
-
-def _ranking(docids: Docids, scores: NDArray[np.float32], rows: NDArray[np.int64], k: int) -> Ranking:
-    """The first k of what FAISS found for a query, equal scores in the order of their ids."""
-    if rows[-1] < 0:  # FAISS fills up with -1
-        scores, rows = scores[rows >= 0], rows[rows >= 0]
-    names = docids.take(rows)
-    if (scores[1:] == scores[:-1]).any():
-        order = sorted(range(len(names)), key=lambda place: (-scores[place], names[place]))
-        names, scores = [names[place] for place in order], scores[order]
-    return Ranking(names[:k], scores[:k])

@@ -14,6 +14,7 @@ from gradir.search.indexes import Index, differences
 if TYPE_CHECKING:
     from gradir.engine.encoder import Encoder
     from gradir.engine.light import LightQueryEncoder
+    from gradir.search.class_encoder import EncoderClass, PyseriniQueries
     from gradir.search.encoded_topics import EncodedTopics
 
 Backend = Literal["torch", "onnx", "onnx-int8"]
@@ -38,7 +39,7 @@ class QuerySide:
     description: dict[str, Any] | None
     name: str
     warning: str = ""
-    encoder: Encoder | LightQueryEncoder | None = None
+    encoder: Encoder | LightQueryEncoder | PyseriniQueries | None = None
 
     def counts(self) -> dict[str, int]:
         """What a manifest counts of the encoder's work."""
@@ -54,6 +55,7 @@ class Opening:
     device: str = "auto"
     dtype: Dtype = "auto"
     backend: Backend = "torch"
+    encoder_class: EncoderClass | None = None
 
 
 def query_side(index: Index, opening: Opening, topics: EncodedTopics | None, force: bool) -> QuerySide:
@@ -102,8 +104,12 @@ def _encoded(index: Index, opening: Opening, force: bool) -> QuerySide:
     return QuerySide(encode, vocab, opened.description(), _short(name), warning, opened)
 
 
-def _open(name: str, opening: Opening, kind: str, changes: dict[str, Any]) -> Encoder | LightQueryEncoder:
+def _open(
+    name: str, opening: Opening, kind: str, changes: dict[str, Any]
+) -> Encoder | LightQueryEncoder | PyseriniQueries:
     """The encoder; on the CPU an ONNX model needs neither torch nor transformers, whose import takes seconds."""
+    if opening.encoder_class is not None:
+        return opening.encoder_class.open(name, opening.device, opening.dtype, opening.max_length)
     from gradir.engine.light import LightQueryEncoder
 
     light = opening.backend != "torch" and opening.device in ("auto", "cpu") and opening.dtype in ("auto", "float32")

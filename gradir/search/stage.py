@@ -24,6 +24,10 @@ def run(
     topics: str | None = None,
     output: Path | None = None,
     encoder: str | None = None,
+    encoder_class: str | None = None,
+    pooling: Literal["cls", "mean", "max", "last", "eos"] = "cls",
+    l2_norm: bool = False,
+    query_prefix: str | None = None,
     encoded_topics: str | None = None,
     qrels: str | None = None,
     hits: int = 1000,
@@ -67,6 +71,11 @@ def run(
         topics: Queries: JSONL, TSV, TREC topics, a BEIR folder, or a name that Pyserini knows.
         output: The run file.
         encoder: Encoder folder or hub name that the index was made with; bm25 takes none.
+        encoder_class: Encode queries as Pyserini's class of this name does (splade, auto, dpr, ance, tct_colbert, …), whatever
+            the encoder folder says of itself.
+        pooling: With --encoder-class auto: which vector of the tokens is taken.
+        l2_norm: With --encoder-class auto: scale vectors to unit length.
+        query_prefix: With --encoder-class: put before every query, with a space between.
         encoded_topics: Queries encoded before, in place of an encoder: vector shards, Pyserini's queries.jsonl (id, vector),
             or TSV whose texts are tokens. With --topics, those tell which queries, in which order.
         qrels: Search only the queries judged here: a file, or a name that Pyserini knows.
@@ -114,6 +123,7 @@ def run(
     from gradir.data.manifest import Job
     from gradir.data.qrels import read_qrels
     from gradir.search import record
+    from gradir.search.class_encoder import EncoderClass
     from gradir.search.encoded_topics import read_encoded_topics
     from gradir.search.feedback import Feedback
     from gradir.search.indexes import check_together, describe
@@ -124,7 +134,8 @@ def run(
 
     known = read_encoded_topics(encoded_topics) if encoded_topics is not None else None
     indexes = [describe(folder, encoder is not None or known is not None, engine) for folder in folders]
-    opening = Opening(encoder, max_length, device, dtype, backend)
+    as_class = EncoderClass(encoder_class, pooling, l2_norm, query_prefix) if encoder_class else None
+    opening = Opening(encoder, max_length, device, dtype, backend, as_class)
     feedback = Feedback(prf, prf_depth, prf_alpha, prf_beta, prf_terms, prf_vectors) if prf else None
     steps = TwoStep(query_terms, candidates) if two_step or tune else None
     open_index = _opener(indexes, threads or os.cpu_count() or 1, ef_search, device, feedback, steps)
