@@ -36,4 +36,3 @@ def queries(split: str) -> list[Query]:
     collection = pydocs_folder()
     judged = read_qrels(collection / "qrels" / f"{split}.tsv")
     return [query for query in read_topics(collection) if query.qid in judged]
-

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import dense_rows
 from benchmarks.models import CACHE
 from benchmarks.synthetic import anserini_json, shards, sparse_vectors
 from benchmarks.table import Row, alternate, arguments, ratio_of, show
@@ -30,7 +31,7 @@ import sys
 from pathlib import Path
 from benchmarks.index import ours
 from gradir.data.vectors import VectorShards
-ours(VectorShards(sys.argv[1]), Path(sys.argv[2]))
+ours(VectorShards(sys.argv[1]), Path(sys.argv[2]))  # as `gradir index` does it
 # ru_maxrss would be that of the process which started this one, if it was larger
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
@@ -131,6 +132,7 @@ def main() -> None:
             impact_row(documents, 25, 1 if given.quick else 3, 6, work),
             impact_row(documents, 125, 1, 25, work),
             memory_row(small, documents, work),
+            *dense_rows.build_rows(given.quick),
         ]
     show(rows, given.json)
 

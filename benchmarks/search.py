@@ -57,7 +57,9 @@ class Peer:
         return [Ranking([docid for docid, _ in row], np.array([score for _, score in row])) for row in rows]
 
 
-def exact_rows(name: str, index: Path, vocab: Sequence[str], vectors: SparseVectors, hits: int, rounds: int) -> list[Row]:
+def exact_rows(
+    name: str, index: Path, vocab: Sequence[str], vectors: SparseVectors, hits: int, rounds: int
+) -> list[Row]:
     """Exact search of all queries in one batch: against batch_search, and against it with its hits read."""
     from gradir.search.impact import ImpactSearcher
 
@@ -79,7 +81,9 @@ def exact_rows(name: str, index: Path, vocab: Sequence[str], vectors: SparseVect
     ):
         rates = (len(vectors) / median(seconds[one]) for one in ("ours", theirs))
         ratio = ratio_of(seconds, "ours", theirs)
-        rows.append(Row(work, against, ratio, target, True, *rates, "queries/s", rounds, f"{len(vectors)} queries equal"))
+        rows.append(
+            Row(work, against, ratio, target, True, *rates, "queries/s", rounds, f"{len(vectors)} queries equal")
+        )
     return rows
 
 
@@ -90,7 +94,9 @@ def _compare(ours: Sequence[Ranking], theirs: Sequence[Ranking]) -> None:
             raise SystemExit(f"query {number} finds other documents or scores")
 
 
-def memory_rows(name: str, source: Path, index: Path, vocab: Sequence[str], vectors: SparseVectors, rounds: int) -> list[Row]:
+def memory_rows(
+    name: str, source: Path, index: Path, vocab: Sequence[str], vectors: SparseVectors, rounds: int
+) -> list[Row]:
     """Engines that hold all postings in memory, against ours from disk."""
     from gradir.engine.exact import open_exact
     from gradir.search.impact import ImpactSearcher
@@ -100,7 +106,9 @@ def memory_rows(name: str, source: Path, index: Path, vocab: Sequence[str], vect
     held = _resident() - before
     disk = ImpactSearcher(index, vocab, THREADS)
     _compare(engine.search(vectors, 100), disk.search(vectors, 100))
-    seconds = alternate({"memory": lambda: engine.search(vectors, 100), "ours": lambda: disk.search(vectors, 100)}, rounds)
+    seconds = alternate(
+        {"memory": lambda: engine.search(vectors, 100), "ours": lambda: disk.search(vectors, 100)}, rounds
+    )
     rates = (len(vectors) / median(seconds[one]) for one in ("ours", "memory"))
     note = f"it holds {held} MiB in memory"
     against = "--engine exact (scipy, in memory)"
@@ -193,7 +201,9 @@ def text_row(count: int, rounds: int, work: Path) -> Row:
     against = "LuceneImpactSearcher with SpladeQueryEncoder, batch_search"
     note = f"k={hits}; overlap@10 of the runs {overlap:.3f} (bfloat16 against float32)"
     ratio = ratio_of(seconds, "ours", "theirs")
-    return Row(f"text in, run line out, SPLADE, {count} queries", against, ratio, 4, True, *rates, "queries/s", rounds, note)
+    return Row(
+        f"text in, run line out, SPLADE, {count} queries", against, ratio, 4, True, *rates, "queries/s", rounds, note
+    )
 
 
 def _overlap(one: Path, other: Path) -> float:

@@ -76,8 +76,8 @@ def _lines(path: Path, parts: Any, progress: Callable[[int], object]) -> None:
 def _faiss(output: Path, folder: Path, progress: Callable[[int], object]) -> None:
     """`index` (flat, inner product) and `docid` (an id a line); one part is in memory at a time."""
     from gradir.data.atomic import new_path, new_text
-    from gradir.data.vectors import VectorShards
     from gradir.data.flat_index import write_flat_index
+    from gradir.data.vectors import VectorShards
 
     shards = VectorShards(folder)
     with new_text(output / "docid") as stream:

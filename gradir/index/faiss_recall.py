@@ -12,7 +12,7 @@ from gradir.data.faiss_files import open_faiss, read_faiss_folder, wide_enough
 from gradir.index.faiss_factory import sample
 from gradir.index.source import Source
 
-_QUERIES = 100
+QUERIES = 100
 
 
 def recall(
@@ -32,7 +32,7 @@ def recall(
     Returns:
         `recall@k` for each k, rounded to four digits.
     """
-    asked = sample(source, _QUERIES) if queries is None else queries
+    asked = sample(source, QUERIES) if queries is None else queries
     hits = [k for k in hits if k <= len(source)]
     if not hits:
         return {}

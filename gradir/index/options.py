@@ -22,6 +22,7 @@ _TYPES: dict[str, tuple[Type, ...]] = {
     "m": ("hnsw", "lucene-hnsw"),
     "ef_construction": ("hnsw", "faiss", "lucene-hnsw"),
     "ef_search": ("hnsw", "faiss"),
+    "nprobe": ("faiss",),
     "int8": _LUCENE_DENSE,
     "threads": ("impact", *DENSE),
     "memory_buffer": ("impact",),
@@ -36,11 +37,11 @@ _TYPES: dict[str, tuple[Type, ...]] = {
     "shard_id": (*SPARSE, *DENSE),
     "shard_num": (*SPARSE, *DENSE),
     "to_json": ("impact",),
-    "sample_queries": (*SPARSE, "hnsw", "faiss"),
+    "sample_queries": (*SPARSE, "hnsw", "faiss", *_LUCENE_DENSE),
 }
 _LUCENE_ONLY = ("memory_buffer", "optimize", "store_raw", "store_docvectors", "forward", "append")
 _LEAST = {"m": 2} | dict.fromkeys(
-    ("ef_construction", "ef_search", "threads", "memory_buffer", "top_k", "min_impact"), 1
+    ("ef_construction", "ef_search", "nprobe", "threads", "memory_buffer", "top_k", "min_impact"), 1
 )
 
 
@@ -143,7 +144,7 @@ def config_of(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[st
     type = values["type"]
     config: dict[str, Any] = {"type": "impact-json" if values["to_json"] else type}
     config |= {name: values[name] for name in ("m", "ef_construction", "ef_search") if type in _TYPES[name]}
-    for name in ("factory", "int8", "optimize", "store_docvectors", "forward", *PRUNING, "shard_num"):
+    for name in ("factory", "nprobe", "int8", "optimize", "store_docvectors", "forward", *PRUNING, "shard_num"):
         if values[name] != defaults[name]:
             config[name] = values[name]
     if values["shard_num"] > 1:

@@ -15,19 +15,24 @@ from gradir.index.source import Source
 _TOPICS = 1000
 
 
-def recall(source: Source, folder: Path, topics: Vectors | None) -> dict[str, Any]:
+def recall(source: Source, folder: Path, topics: Vectors | None, lucene: bool = False) -> dict[str, Any]:
     """`recall@10`, `recall@100`, and in words the `sample` that they are of.
 
     Args:
         source: What was indexed, pruned or dense; it is read again.
         folder: Of the index.
         topics: The queries; documents are if not given.
+        lucene: Dense vectors are in a Lucene index, not in a FAISS one.
     """
     found: dict[str, Any] = {}
     if source.kind == "splade" and source.prune:
         from gradir.index import pruning_recall
 
         found |= pruning_recall.recall(source, source.prune, topics)  # type: ignore[arg-type]
+    elif lucene:
+        from gradir.index import lucene_recall
+
+        found |= lucene_recall.recall(folder, source, topics)  # type: ignore[arg-type]
     else:
         from gradir.index import faiss_recall
 

@@ -26,6 +26,7 @@ def run(
     m: int = 32,
     ef_construction: int = 200,
     ef_search: int = 256,
+    nprobe: int | None = None,
     int8: bool = False,
     top_k: int | None = None,
     min_impact: int | None = None,
@@ -53,10 +54,11 @@ def run(
         type: impact (Lucene) and opensearch-bulk (requests that fill an OpenSearch or Elasticsearch index) from SPLADE vectors;
             flat, hnsw, faiss (FAISS) and lucene-flat, lucene-hnsw from dense ones; bm25 (Lucene) from text; merge: one index of
             several, of their texts and pruned vectors, without what --forward kept beside them.
-        factory: faiss: FAISS factory string, such as HNSW32,SQ8 or IVF1024,PQ32.
+        factory: faiss: FAISS factory string, such as HNSW32_SQ8, SQ8 or IVF1024,PQ32.
         m: hnsw, lucene-hnsw: neighbours of a vector.
         ef_construction: hnsw, faiss, lucene-hnsw: candidates looked at for a vector that is added.
         ef_search: hnsw, faiss: candidates looked at for a query (at least as many as hits are asked for); stored in the index.
+        nprobe: faiss with IVF: lists looked at for a query, a sixteenth of them and at least 16 if not given; stored in the index.
         int8: lucene-flat, lucene-hnsw: a byte for a number instead of four.
         top_k: Pruning of SPLADE vectors: postings that a document keeps, those of the largest impacts.
         min_impact: Pruning: postings of smaller impacts are dropped.
@@ -157,8 +159,9 @@ def _write(
         counts = fill(values, folder, source)
         seconds = job.seconds()
         measured = report.measure(folder, counts, seconds)
-        if source is not None and (type in ("hnsw", "faiss") or source.prune):
-            measured |= recall(source, folder, sample)
+        approximate = type in ("hnsw", "faiss", "lucene-hnsw") or values["int8"]
+        if source is not None and (approximate or source.prune):
+            measured |= recall(source, folder, sample, type.startswith("lucene-"))
         job.finish(counts, measured, folder)
     return Outcome(output, report.describe(output, type, counts, measured, seconds), then)
 

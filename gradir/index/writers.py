@@ -109,7 +109,7 @@ def _faiss(values: Mapping[str, Any], source: Source, folder: Path, progress: Pr
     from gradir.index import faiss_index
 
     factory = {"flat": "Flat", "hnsw": f"HNSW{values['m']}", "faiss": values["factory"]}[values["type"]]
-    graph = {name: values[name] for name in ("ef_construction", "ef_search")}
+    graph = {name: values[name] for name in ("ef_construction", "ef_search", "nprobe")}
     return faiss_index.write(source, folder, progress, factory=factory, threads=values["threads"], **graph)
 
 

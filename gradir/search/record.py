@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gradir.search.perform import Plan
 
 
-def config(plan: Plan, output_format: str, ef_search: int | None) -> dict[str, Any]:
+def config(plan: Plan, output_format: str, ef_search: int | None, nprobe: int | None) -> dict[str, Any]:
     """What decides the run: flags that leave it as it would be without them are left out."""
     keep, records = plan.keep, [index.record() for index in plan.indexes]
     made: dict[str, Any] = {"hits": keep.hits, "remove_query": keep.remove_query, "batch_size": plan.batch_size}
@@ -24,7 +24,8 @@ def config(plan: Plan, output_format: str, ef_search: int | None) -> dict[str, A
         made["output_format"] = output_format
     if plan.warm_up:
         made["latency"] = True
-    return made | ({"ef_search": ef_search} if ef_search else {})
+    effort = {"ef_search": ef_search, "nprobe": nprobe}
+    return made | {name: number for name, number in effort.items() if number}
 
 
 def inputs(topics: str | None, *others: str | Path | None) -> list[str | Path]:

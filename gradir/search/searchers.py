@@ -35,6 +35,7 @@ def open_searcher(
     vocab: Sequence[str] = (),
     threads: int = 1,
     ef_search: int | None = None,
+    nprobe: int | None = None,
     device: str = "auto",
     name: str | None = None,
 ) -> Searcher:
@@ -47,6 +48,7 @@ def open_searcher(
         vocab: The terms of sparse queries by id.
         threads: Threads that search.
         ef_search: Candidates that a graph looks at for a query; None leaves what the index says.
+        nprobe: Lists that a FAISS IVF index looks at for a query; None leaves what the index says.
         device: Where `exact` computes.
         name: Pyserini's name of the index, if it has one.
 
@@ -65,9 +67,9 @@ def open_searcher(
     if type in FAISS:
         from gradir.search.faiss_search import FaissSearcher
 
-        return FaissSearcher(index, threads, ef_search)
+        return FaissSearcher(index, threads, ef_search, nprobe)
     if type in LUCENE_DENSE:
-        from gradir.search.lucene_dense import LuceneDenseSearcher
+        from gradir.engine.lucene_dense import LuceneDenseSearcher
 
         return LuceneDenseSearcher(index, threads, ef_search)
     if type == "exact":

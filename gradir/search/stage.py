@@ -34,6 +34,7 @@ def run(
     batch_size: int = 128,
     threads: int | None = None,
     ef_search: int | None = None,
+    nprobe: int | None = None,
     engine: Engine = "auto",
     max_length: int | None = None,
     device: str = "auto",
@@ -83,6 +84,7 @@ def run(
         batch_size: Queries at a time.
         threads: Threads that search; all cores if not given.
         ef_search: Candidates that a graph (hnsw, lucene-hnsw) looks at for a query; what the index says if not given.
+        nprobe: Lists of a FAISS IVF index that are looked at for a query; what the index says if not given.
         engine: auto searches the index as it is; exact (brute force) and seismic (approximate, if installed) search a folder
             of vector shards in place of an index.
         max_length: Tokens of a query, special ones included; the encoder's own length if not given.
@@ -117,7 +119,7 @@ def run(
     """
     folders = [Path(one) for one in index] if isinstance(index, list) else [Path(index)]
     numbers = {"--hits": hits, "--batch-size": batch_size, "--threads": threads, "--max-length": max_length}
-    numbers |= {"--ef-search": ef_search, "--max-passage-hits": max_passage_hits}
+    numbers |= {"--ef-search": ef_search, "--nprobe": nprobe, "--max-passage-hits": max_passage_hits}
     numbers |= {"--prf-depth": prf_depth, "--prf-terms": prf_terms}
     _check(numbers, topics or encoded_topics, output, explain, run, prf, tune, qrels)
     from gradir.data.manifest import Job
@@ -138,7 +140,7 @@ def run(
     opening = Opening(encoder, max_length, device, dtype, backend, as_class)
     feedback = Feedback(prf, prf_depth, prf_alpha, prf_beta, prf_terms, prf_vectors) if prf else None
     steps = TwoStep(query_terms, candidates) if two_step or tune else None
-    open_index = _opener(indexes, threads or os.cpu_count() or 1, ef_search, device, feedback, steps)
+    open_index = _opener(indexes, threads or os.cpu_count() or 1, ef_search, nprobe, device, feedback, steps)
     if explain is not None or (output is None and not tune):
         from gradir.search.explain import explained
 
@@ -151,7 +153,9 @@ def run(
         return tuned(searcher, indexes[0], asked, side.encode(asked), judged, hits, measure, max_loss)
     keep = Keep(hits, remove_query, max_passage_delimiter if max_passage else None, max_passage_hits)
     plan = Plan(indexes, partial(open_index, side), side, keep, 1 if latency else batch_size, latency)
-    config = record.config(plan, output_format, ef_search) | ({"prf": feedback.record(indexes[0])} if feedback else {})
+    config = record.config(plan, output_format, ef_search, nprobe) | (
+        {"prf": feedback.record(indexes[0])} if feedback else {}
+    )
     config |= {"two_step": steps.record()} if steps else {}
     tag = tag or record.default_tag(side.name, config)
     job = Job(
@@ -210,6 +214,7 @@ def _opener(
     indexes: Sequence[Index],
     threads: int,
     ef_search: int | None,
+    nprobe: int | None,
     device: str,
     feedback: Feedback | None,
     steps: TwoStep | None,
@@ -217,6 +222,9 @@ def _opener(
     """Opens the searcher of an index for a query side."""
     from gradir.search.searchers import GRAPHS, open_searcher
 
+    for index in indexes if nprobe else ():
+        if index.type != "faiss":
+            raise GradirError(f"--nprobe is for FAISS IVF indexes, {index.folder} is of type {index.type}.")
     for index in indexes if ef_search else ():
         if index.type not in GRAPHS:
             raise GradirError(
@@ -233,7 +241,7 @@ def _opener(
         if steps:
             found = steps.open(index, side.vocab, threads)
         else:
-            found = open_searcher(index.type, index.folder, side.vocab, threads, ef_search, device, index.name)
+            found = open_searcher(index.type, index.folder, side.vocab, threads, ef_search, nprobe, device, index.name)
         return feedback.around(found, index, side.vocab) if feedback else found
 
     return open_index

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from gradir import encode
+from gradir.data.flat_index import write_flat_index
 from gradir.data.manifest import read_manifest
 from gradir.data.vectors import SparseVectors, VectorShards
 from gradir.encode import formats
-from gradir.data.flat_index import write_flat_index
 
 FAST: dict[str, Any] = {"device": "cpu", "dtype": "float32", "part_size": 10}
 

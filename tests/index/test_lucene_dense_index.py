@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gradir import jvm
+from gradir import index, jvm
 from gradir.data.vectors import VectorShards
 from gradir.errors import GradirError
 from gradir.index import lucene_dense
@@ -89,3 +89,16 @@ def test_a_document_that_is_lost_is_noticed(dense_shards: Any, tmp_path: Path, m
     monkeypatch.setattr(lucene_dense, "_write_file", lambda path, ids, vectors: whole(path, ids[1:], vectors[1:]))
     with pytest.raises(GradirError, match="holds 6 of 7 documents"):
         write(dense_shards(unit(7, 4)), tmp_path / "index", False)
+
+
+@pytest.mark.parametrize(("type", "int8"), [("lucene-hnsw", False), ("lucene-hnsw", True), ("lucene-flat", True)])
+def test_the_report_has_the_recall_against_exact_search(
+    dense_shards: Any, tmp_path: Path, type: Any, int8: bool
+) -> None:
+    vectors = np.random.default_rng(0).normal(size=(150, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    outcome = index.run(dense_shards(vectors.astype(np.float32), parts=2), tmp_path / "index", type, int8=int8)
+    measured = json.loads((tmp_path / "index" / "manifest.json").read_text())["measured"]
+    assert 0.8 <= measured["recall@10"] <= 1
+    assert 0.8 <= measured["recall@100"] <= 1
+    assert f"recall@10 {measured['recall@10']:.3f}" in outcome.message

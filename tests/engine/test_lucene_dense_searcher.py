@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from gradir import jvm
 from gradir.data.vectors import VectorShards, write_part
+from gradir.engine.lucene_dense import LuceneDenseSearcher
 from gradir.errors import GradirError
 from gradir.index import lucene_dense
 from gradir.index.source import Source
-from gradir.search.lucene_dense import LuceneDenseSearcher
 
 Array = NDArray[np.float32]
 

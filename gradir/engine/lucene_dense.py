@@ -45,7 +45,7 @@ class LuceneDenseSearcher:
         with jvm.errors(index, "open it"):
             self.documents, self.dimensions, self.hnsw = _described(index)
             self._arguments = autoclass("io.anserini.search.HnswDenseSearcher$Args")()
-            self._arguments.index, self._arguments.quiet = str(index), True
+            self._arguments.index, self._arguments.quiet = str(Path(index).absolute()), True
             # for flat indexes too, where it is as exact: Anserini's FlatDenseSearcher never finds more than 1,000
             self._searcher = autoclass("io.anserini.search.HnswDenseSearcher")(self._arguments)
 
@@ -65,6 +65,10 @@ class LuceneDenseSearcher:
         for query, ranking in zip(queries, self._found(queries, asked), strict=True):
             rankings.append(self._widened(query[np.newaxis], ranking, k))
         return rankings
+
+    def close(self) -> None:
+        """Give the files of the index back."""
+        self._searcher.close()
 
     def _widened(self, query: NDArray[np.float32], found: Ranking, k: int) -> Ranking:
         """The first k, after looking further while the last score found is that of the k-th: Lucene knows no ids there."""
@@ -97,7 +101,7 @@ def _described(index: Path) -> tuple[int, int, bool]:
     """(documents, size of a vector, whether it is a graph)."""
     from jnius import autoclass
 
-    path = autoclass("java.nio.file.Paths").get(str(index))
+    path = autoclass("java.nio.file.Paths").get(str(Path(index).absolute()))
     directory = autoclass("org.apache.lucene.store.FSDirectory").open(path)
     reader = autoclass("org.apache.lucene.index.DirectoryReader").open(directory)
     try:
