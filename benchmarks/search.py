@@ -217,10 +217,10 @@ def _overlap(one: Path, other: Path) -> float:
 
 
 _OURS = """
-from gradir.engine.encoder import Encoder
+from gradir.engine.light import LightQueryEncoder
 from gradir.search.impact import ImpactSearcher
 from pathlib import Path
-encoder = Encoder.open({encoder!r}, "cpu", backend="onnx")
+encoder = LightQueryEncoder({encoder!r})  # what `gradir search --backend onnx` takes
 searcher = ImpactSearcher(Path({index!r}), encoder.vocab(), 1)
 print(searcher.search(encoder.encode(["inverse of a matrix"], "query"), 10)[0].docids[0])
 """

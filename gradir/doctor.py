@@ -333,7 +333,7 @@ _ANSERINI = """
 from gradir import jvm
 jar = jvm.ensure(heap="256m").jar
 from jnius import autoclass
-answer = [jar.name, autoclass("org.apache.lucene.util.Version").LATEST.toString()]
+answer = [jar.name, autoclass("org.apache.lucene.util.Version").LATEST.toString(), jvm.helper("ImpactWriter") is not None]
 """
 
 
@@ -345,7 +345,8 @@ def check_anserini() -> list[Check]:
     answer = probe(_ANSERINI)
     if isinstance(answer, str):
         return [package, Check("anserini", "missing", f"its JVM does not start: {answer}", jvm.INSTALL)]
-    return [package, Check("anserini", "ok", f"{answer[0]}, Lucene {answer[1]}, its JVM starts")]
+    ways = "" if answer[2] else "; impact indexes the slow way: gradir's Java classes are for Lucene 9.9.1"
+    return [package, Check("anserini", "ok", f"{answer[0]}, Lucene {answer[1]}, its JVM starts{ways}")]
 
 
 # ---- vectors
@@ -403,6 +404,7 @@ def check_optional() -> list[Check]:
         check_package("sentence-transformers", "bench", imports=False),
         check_package("matplotlib", "plots", imports=False),
         check_package("onnx", _extra(), imports=False),
+        check_package("pyseismic-lsr", "seismic", imports=False),
     ]
 
 

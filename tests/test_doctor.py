@@ -26,7 +26,7 @@ def sound(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "torch.get_num_threads": {"threads": 1, "cuda": [], "build": "", "mps": False},
         "import faiss": ["1.15", 0],
         "import onnxruntime": ["CPUExecutionProvider"],
-        "jvm.ensure": ["anserini-1.7.1-fatjar.jar", "9.9.1"],
+        "jvm.ensure": ["anserini-1.7.1-fatjar.jar", "9.9.1", True],
     }
 
     def probe(code: str, seconds: float = 0) -> Any:

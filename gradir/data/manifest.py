@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,11 @@ def fingerprint(path: str | Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": size, "sha256": digest.hexdigest()}
 
 
+def _known(path: str | Path) -> dict[str, Any]:
+    """What a manifest says of an input."""
+    return fingerprint(path) if Path(path).exists() else {"path": str(path)}
+
+
 def _sha256(file: Path) -> bytes:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
@@ -161,7 +167,8 @@ class Job:
         self.output, self._stands_beside = Path(output), beside
         self.started = time.perf_counter()
         self.finished = self.resumed = False
-        known = [fingerprint(path) if Path(path).exists() else {"path": str(path)} for path in inputs]
+        with ThreadPoolExecutor() as threads:  # hashing is nearly all of it, and lets other threads run
+            known = list(threads.map(_known, inputs))
         self.manifest: dict[str, Any] = {
             "format": FORMAT,
             "command": command,

@@ -88,6 +88,8 @@ def _rows(lines: Lines) -> Iterator[tuple[str, str, float]]:
         columns = text.split()
         if not columns:
             continue
+        if "\0" in text:
+            raise lines.fail("NUL in the line", "Replace it, by _ say")
         if len(columns) != _COLUMNS:
             problem = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
             raise lines.fail(problem, "Expected: qid Q0 docid rank score tag")

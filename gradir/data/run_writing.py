@@ -159,15 +159,22 @@ class RunWriter:
         scores = np.fromiter((float(hit.score) for hit in hits), np.float64, len(hits))
         self.write_ranking(qid, Ranking([hit.docid for hit in hits], scores))
 
-    def write_ranking(self, qid: str, ranking: Ranking) -> None:
-        """As `write`, from columns, in any order."""
+    def write_ranking(self, qid: str, ranking: Ranking, from_runs: bool = False) -> None:
+        """As `write`, from columns, in any order.
+
+        Args:
+            qid: The query.
+            ranking: Its hits.
+            from_runs: The ids were read from runs and are distinct: they need no second look.
+        """
         check_id(self.path, self.lines + 1, qid, "query id")
         if qid in self._done:
             raise InputError(self.path, f"query {qid} was written before", "Give each query once", self.lines + 1)
         self._done.add(qid)
         self._check_scores(qid, ranking)
         docids, scores = _separated(ranking.docids, np.asarray(ranking.scores, np.float64))
-        self._check_docids(qid, docids)
+        if not from_runs:
+            self._check_docids(qid, docids)
         self._ranks.extend(range(len(self._ranks) + 1, len(docids) + 1))
         line = f"{_literal(qid)} Q0 %s %d %.6f {_literal(self.tag)}\n"
         columns: Iterable[tuple[Any, ...]] = zip(docids, self._ranks, scores.tolist(), strict=False)

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-from gradir.data.spans import check_shard, shard_span
 from gradir.errors import GradirError
 
 Side = Literal["query", "passage"]
@@ -111,6 +110,8 @@ def taken(source: Any, limit: int | None = None, shard_id: int = 0, shard_num: i
     Raises:
         GradirError: A number out of range, or more shards than rows.
     """
+    from gradir.data.spans import check_shard, shard_span
+
     if limit is not None and limit < 1:
         raise GradirError(f"--limit {limit}: give a number above 0.")
     check_shard(shard_id, shard_num)

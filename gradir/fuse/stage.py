@@ -86,7 +86,7 @@ def run(
     parts = [_parts(path, contribution, depth) for path, contribution in zip(runs, chosen.contributions, strict=True)]
     with run_writer(output, tag or run_tag("fuse", job.manifest)) as writer, _telling(runs):
         for qid, found in _with_bar(aligned(parts)):
-            writer.write_ranking(qid, combine([part for part in found if part], hits, chosen.mnz))
+            writer.write_ranking(qid, combine([part for part in found if part], hits, chosen.mnz), from_runs=True)
     job.finish({"runs": len(runs), "queries": writer.queries, "hits": writer.lines})
     return Outcome(output, f"{output}: {writer.queries} queries, {writer.lines} hits of {len(runs)} runs", following)
 

@@ -36,7 +36,9 @@ def recall(
     exact = exact_rows(source, asked, max(hits))
     wanted = set(exact.ravel().tolist())
     names = {row: docid for row, docid in enumerate(source.docids()) if row in wanted}
-    pairs = [(ranking.docids, [names[row] for row in rows]) for ranking, rows in zip(found, exact.tolist(), strict=True)]
+    pairs = [
+        (ranking.docids, [names[row] for row in rows]) for ranking, rows in zip(found, exact.tolist(), strict=True)
+    ]
     return {
         f"recall@{k}": round(float(np.mean([len(set(ours[:k]) & set(best[:k])) / k for ours, best in pairs])), 4)
         for k in hits
