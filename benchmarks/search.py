@@ -121,11 +121,11 @@ def _resident() -> int:
     return int(line.split()[1]) // 1024
 
 
-def encoded(split: str) -> tuple[list[Query], SparseVectors, list[str]]:
-    """(queries, vectors, vocabulary) of a split of the built-in collection."""
+def encoded(split: str, limit: int | None) -> tuple[list[Query], SparseVectors, list[str]]:
+    """(queries, vectors, vocabulary) of a split of the built-in collection, or of its first queries."""
     from gradir.engine.encoder import Encoder
 
-    asked, encoder = queries(split), Encoder.open(splade_folder(), "cpu")
+    asked, encoder = queries(split)[:limit], Encoder.open(splade_folder(), "cpu")
     vectors: SparseVectors = encoder.encode([query.text for query in asked], "query")  # type: ignore[assignment]
     return asked, vectors, list(encoder.vocab())
 
@@ -140,16 +140,12 @@ def two_step_row(rounds: int, limit: int | None) -> Row:
     hits, measure = 100, "nDCG@10"
     whole, short = impact_index(), impact_index(64)
     judged = {split: read_qrels(pydocs_folder() / "qrels" / f"{split}.tsv") for split in ("dev", "test")}
-    dev, dev_vectors, vocab = encoded("dev")
-    if limit:
-        dev, dev_vectors = dev[:limit], dev_vectors.rows(slice(0, limit))
+    dev, dev_vectors, vocab = encoded("dev", limit)
     judged["dev"] = {query.qid: judged["dev"][query.qid] for query in dev}
     searcher = TwoStepSearcher(short, vocab, THREADS)
     chosen = tune(searcher, dev, dev_vectors, judged["dev"], hits, measure, max_loss=0.003).chosen
     searcher.query_terms, searcher.candidates = chosen.query_terms, chosen.candidates
-    asked, vectors, _ = encoded("test")
-    if limit:
-        asked, vectors = asked[:limit], vectors.rows(slice(0, limit))
+    asked, vectors, _ = encoded("test", limit)
     peer = Peer(whole, vectors, vocab)
     scores = []
     for found in (searcher.search(vectors, hits), peer.read(hits)):
@@ -256,7 +252,7 @@ def start_row(rounds: int) -> Row:
 def main() -> None:
     """Run the benchmark."""
     given = arguments(__doc__)
-    documents, rounds, limit = (10_000, 2, 100) if given.quick else (100_000, 5, None)
+    documents, rounds, limit = (10_000, 1, 60) if given.quick else (100_000, 5, None)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         work = Path(folder)
         source = shards(CACHE, documents, 25)
@@ -264,11 +260,11 @@ def main() -> None:
         vocab, vectors = source.vocab(), sparse_vectors(limit or 400, 24, 60, seed=99)
         rows = exact_rows(f"{documents} documents", work / "synthetic", vocab, vectors, 1000, rounds)
         rows += memory_rows(f"{documents} documents", source.folder, work / "synthetic", vocab, vectors, rounds)
-        _, vectors, vocab = encoded("test")
-        vectors = vectors.rows(slice(0, limit or 1000))
-        rows += exact_rows("pydocs", impact_index(), vocab, vectors, 1000, rounds)
+        _, vectors, vocab = encoded("test", limit or 1000)
+        if not given.quick:
+            rows += exact_rows("pydocs", impact_index(), vocab, vectors, 1000, rounds)
+            rows += memory_rows("pydocs", sparse_shards(), impact_index(), vocab, vectors, rounds)
         rows += exact_rows("pydocs", impact_index(), vocab, vectors, 100, rounds)
-        rows += memory_rows("pydocs", sparse_shards(), impact_index(), vocab, vectors, rounds)
         rows.append(two_step_row(rounds, limit))
         rows.append(text_row(50 if given.quick else 200, rounds, work))
         rows.append(start_row(1 if given.quick else 5))
