@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +77,7 @@ class PyseriniQueries:
         from gradir.engine.devices import choose_device
 
         self.kind = "splade" if wanted.name in _SPARSE else "dense"
-        self._wanted, self.active_terms = wanted, 0
+        self._wanted, self._name, self.active_terms = wanted, encoder, 0
         try:
             self._encoder = _open(wanted, encoder, str(choose_device(device)))
         except (OSError, ValueError, RuntimeError, AttributeError, TypeError) as error:  # whatever its classes raise
@@ -92,8 +92,8 @@ class PyseriniQueries:
         return terms_by_id(self._encoder.tokenizer, size(self._encoder.tokenizer))
 
     def description(self) -> dict[str, Any]:
-        """What is known of it."""
-        known: dict[str, Any] = {"kind": self.kind, "encoder": "foreign", "encoder_class": self._wanted.name}
+        """What decides its vectors, as far as flags do."""
+        known: dict[str, Any] = {"kind": self.kind, "encoder": self._name, "encoder_class": asdict(self._wanted)}
         return known | ({"impact_scale": PYSERINI_SCALE} if self.kind == "splade" else {})
 
     def encode(self, texts: Sequence[str], side: str = "query") -> Vectors:

@@ -117,6 +117,9 @@ def run(
         force: Search with another encoder than the index was made with.
         overwrite: Start afresh where the output exists.
     """
+    if encoder_class is None and (pooling != "cls" or l2_norm or query_prefix is not None):
+        fix = "Give the class too, or leave them out: an encoder folder knows its own"
+        raise GradirError(f"--pooling, --l2-norm and --query-prefix belong to --encoder-class. {fix}.")
     folders = [Path(one) for one in index] if isinstance(index, list) else [Path(index)]
     numbers = {"--hits": hits, "--batch-size": batch_size, "--threads": threads, "--max-length": max_length}
     numbers |= {"--ef-search": ef_search, "--nprobe": nprobe, "--max-passage-hits": max_passage_hits}

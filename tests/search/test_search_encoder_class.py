@@ -60,3 +60,12 @@ def test_no_such_class_and_one_that_does_not_fit(plain: Path, collection: Path, 
         search.run(plain, encoder_class="contriver", **given)
     with pytest.raises(GradirError, match="could not open it as slim"):
         search.run(plain, encoder_class="slim", **given | {"encoder": str(tmp_path / "nothing")})
+
+
+def test_what_the_class_is_told_decides_the_run(plain: Path, collection: Path, minilm: str, tmp_path: Path) -> None:
+    given: Any = {"topics": str(collection), "encoder": minilm, "output": tmp_path / "run.trec", "device": "cpu"}
+    search.run(plain, encoder_class="sentence", **given)
+    with pytest.raises(GradirError, match=r"(?s)another configuration.*encoder"):
+        search.run(plain, encoder_class="sentence", query_prefix="query:", **given)
+    with pytest.raises(GradirError, match=r"belong to --encoder-class"):
+        search.run(plain, l2_norm=True, **given)
