@@ -56,7 +56,7 @@ def parser_for(function: Callable[..., Any], prog: str, positional: Collection[s
     Args:
         function: Fully annotated, with a Google-style docstring.
         prog: The command as the user types it.
-        positional: Arguments given without a flag, in the function's order.
+        positional: Arguments given without a flag, in the function's order; one that has a default may be left out.
     """
     summary, described = _docstring(function)
     parser = argparse.ArgumentParser(
@@ -68,10 +68,11 @@ def parser_for(function: Callable[..., Any], prog: str, positional: Collection[s
         default = None if required else parameter.default
         if name in positional:
             options = _value_options(hints[name], default) | {"metavar": name.upper()}
+            options |= {} if required else {"nargs": "?"}
             parser.add_argument(name, help=_help(described.get(name, ""), default, hints[name]), **options)
             continue
         parser.add_argument(
-            "--" + name.replace("_", "-"),
+            flag_of(name),
             dest=name,
             required=required,
             default=default,
@@ -79,6 +80,19 @@ def parser_for(function: Callable[..., Any], prog: str, positional: Collection[s
             **_value_options(hints[name], default),
         )
     return parser
+
+
+def flag_of(name: str) -> str:
+    """The flag of an argument: `batch_size` is `--batch-size`, `set_` (Python's own `set` kept clear of) `--set`."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+class _Collect(argparse.Action):
+    """Several values, and a flag that is repeated adds to them rather than taking their place."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, list(values) if before is self.default else [*before, *values])
 
 
 def execute(
@@ -156,7 +170,7 @@ def _value_options(hint: Any, default: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is typing.Literal:
         return {"choices": typing.get_args(hint)}
     if typing.get_origin(hint) is list:
-        return _value_options(typing.get_args(hint)[0], None) | {"nargs": "+"}
+        return _value_options(typing.get_args(hint)[0], None) | {"nargs": "+", "action": _Collect}
     return {"type": hint, "metavar": {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")}
 
 
@@ -166,7 +180,7 @@ def command_line(prog: str, arguments: Mapping[str, Any]) -> str:
     for name, value in arguments.items():
         if value is None or value is False:
             continue
-        words.append("--" + name.replace("_", "-"))
+        words.append(flag_of(name))
         if value is not True:
             words += [str(one) for one in (value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -26,8 +26,7 @@ def read_lists(path: str | Path) -> Iterator[GradedList]:
     """
     seen, count = Duplicates("query id"), 0
     for line, value in read_objects(path):
-        check_format(path, value, line)
-        graded = _parse(path, line, value)
+        graded = parse_list(path, line, value)
         seen.add(path, line, graded.qid)
         count += 1
         yield graded
@@ -52,11 +51,17 @@ def _as_object(path: str | Path, line: int, one: GradedList) -> dict[str, Any]:
         if "score" in doc:
             doc["score"] = float(doc["score"])
     value = {"format": FORMAT, "qid": one.qid, "query": one.query, "docs": docs}
-    _parse(path, line, value)
+    parse_list(path, line, value)
     return value
 
 
-def _parse(path: str | Path, line: int, value: dict[str, Any]) -> GradedList:
+def parse_list(path: str | Path, line: int, value: dict[str, Any]) -> GradedList:
+    """The list that a line's JSON object describes.
+
+    Raises:
+        InputError: As `read_lists`, but for what concerns several lines.
+    """
+    check_format(path, value, line)
     _check_keys(path, line, value, _KEYS, "a list")
     qid = check_id(path, line, text_field(path, line, value, ("qid",)), "query id")
     entries = value.get("docs")

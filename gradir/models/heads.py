@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from gradir.models.head_max import max_weights
 
 DensePooling = Literal["mean", "cls", "max", "last"]
 Activation = Literal["relu", "log1p_relu"]
@@ -76,10 +78,11 @@ def splade_pool(
     """
     if pooling == "sum":
         return _sum_activated(hidden, mask, weight, bias, tile, activation)
-    logits = max_products(hidden, mask, weight, tile).float()  # [B, V]
-    if bias is not None:
-        logits = logits + bias.float()
-    return _activated(logits, activation)
+    if not (torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (hidden, weight, bias))):
+        logits = max_products(hidden, mask, weight, tile).float()  # plain operations, which an ONNX graph has
+        return _activated(logits if bias is None else logits + bias.float(), activation)
+    twice = activation == "log1p_relu"
+    return max_weights(_repeated(hidden, mask).flatten(0, 1), [hidden.shape[:2]], weight, bias, tile, twice)
 
 
 def _activated(logits: Tensor, activation: Activation) -> Tensor:
@@ -114,40 +117,15 @@ def _sum_activated(
 
 
 def max_products(hidden: Tensor, mask: Tensor, weight: Tensor, tile: int = VOCAB_TILE) -> Tensor:
-    """`max_i h_i . e_j`, one tile of the vocabulary at a time: `[B, S, V]` never exists, also not for the gradient.
+    """`max_i h_i . e_j` without gradient, one tile of the vocabulary at a time.
 
     Arguments as in `splade_pool`. Returns [B, V] in the dtype of the products.
     """
-    # A padding position repeats the first token: a repeated value does not change a maximum, and no tile needs a mask.
-    states = torch.where(mask.unsqueeze(-1).bool(), hidden, hidden[:, :1])  # [B, S, H]
-    if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad):
-        pooled: Tensor = _MaxProducts.apply(states, weight, tile)
-        return pooled
-    return torch.cat([(states @ rows.T).amax(1) for rows in weight.split(tile)], dim=-1)  # [B, V]
+    states = _repeated(hidden, mask)
+    with torch.no_grad():
+        return torch.cat([(states @ rows.T).amax(1) for rows in weight.split(tile)], dim=-1)  # [B, V]
 
 
-class _MaxProducts(torch.autograd.Function):
-    """`max_i h_i . e_j` that keeps of each product only the position of its maximum for the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, tile: int) -> Tensor:
-        pooled = [(states @ rows.T).max(1) for rows in weight.split(tile)]
-        places = torch.cat([found.indices.to(torch.int32) for found in pooled], dim=-1)  # [B, V]
-        ctx.save_for_backward(states, weight, places)
-        ctx.tile = tile
-        return torch.cat([found.values for found in pooled], dim=-1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        states, weight, places = ctx.saved_tensors
-        (gradient,) = gradients  # [B, V], in the dtype of the products, which autocast may have lowered
-        inputs = states.to(gradient.dtype)
-        for_states = torch.zeros_like(states)
-        for_weight = []
-        tiles = zip(weight.split(ctx.tile), places.split(ctx.tile, 1), gradient.split(ctx.tile, 1), strict=True)
-        for rows, place, share in tiles:
-            products = gradient.new_zeros(*states.shape[:2], len(rows))  # [B, S, tile]
-            products.scatter_(1, place.long().unsqueeze(1), share.unsqueeze(1))
-            for_states += products @ rows.to(gradient.dtype)
-            for_weight.append(products.flatten(0, 1).T @ inputs.flatten(0, 1))  # [tile, H]
-        return for_states, torch.cat(for_weight).to(weight.dtype), None
+def _repeated(hidden: Tensor, mask: Tensor) -> Tensor:
+    """A padding position repeats the first token: a repeated value does not change a maximum, and no tile needs a mask."""
+    return torch.where(mask.unsqueeze(-1).bool(), hidden, hidden[:, :1])  # [B, S, H]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gradir.models.heads import dense_pool, max_products, splade_pool
+from gradir.models.heads import dense_pool, splade_pool
 
 TEXTBOOK = settings(deadline=None, max_examples=150, database=None)
 
@@ -140,7 +140,8 @@ def test_the_gradient_by_finite_differences() -> None:
     torch.manual_seed(0)
     hidden, weight = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 4, 3), (7, 3)))
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
-    assert torch.autograd.gradcheck(lambda h, w: max_products(h, mask, w, 3), (hidden, weight))
+    bias = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda h, w, b: splade_pool(h, mask, w, b, 3), (hidden, weight, bias))
 
 
 def test_the_gradient_under_autocast_keeps_the_dtype_of_its_inputs() -> None:

@@ -1,0 +1,229 @@
+"""A training run from its configuration to the finished folder: job, checkpoints, resuming, the best weights, the manifest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradir.command import Outcome
+from gradir.data.manifest import PARTS, Job
+from gradir.errors import GradirError
+from gradir.train.batches import Batch, DrawnLists, Lists, Steps
+from gradir.train.config import TrainConfig
+from gradir.train.progress import LiveLine, described, write_log
+from gradir.train.trainer import Evaluate, Trainer
+
+LOG = "training.jsonl"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained, on what.
+
+    Attributes:
+        learner: As `Trainer` wants it.
+        lists: Where graded lists come from.
+        collate: From the lists of a step to its batch.
+        write: Writes the finished model into an empty folder.
+        evaluate: The dev measures of the learner as it is.
+        cached: Compute steps chunk by chunk (`Trainer`).
+        after_step: Called after each optimiser step.
+        counts: For the manifest.
+    """
+
+    learner: nn.Module
+    lists: Lists
+    collate: Callable[[Any], Batch]
+    write: Callable[[Path], None]
+    evaluate: Evaluate | None = None
+    cached: bool = False
+    after_step: Callable[[], object] | None = None
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def perform(
+    command: str,
+    config: TrainConfig,
+    inputs: list[str | Path],
+    make: Callable[[torch.device], Parts],
+    overwrite: bool,
+    then: str = "",
+) -> Outcome:
+    """Train, and write the model.
+
+    Args:
+        command: For the manifest (`gradir train splade`).
+        config: The configuration.
+        inputs: Files that are read.
+        make: Makes what is trained, on a device; called where there is something to do.
+        overwrite: Start afresh where the output exists.
+        then: The command to type next.
+
+    Raises:
+        GradirError: The output holds other work; the training went astray.
+    """
+    output = Path(config.output)
+    args = arguments(config, output / PARTS)
+    first = args.process_index == 0
+    job = _job(command, config, inputs, overwrite, args.world_size) if first else None
+    finished, failed = _told(first, args.world_size, lambda: (job is not None and job.finished, None))
+    if finished or failed:
+        return Outcome(output, f"{output} is there already; nothing to do", then)
+    transformers_seed(config.seed)
+    parts = make(args.device)
+    steps = Steps(
+        parts.lists,
+        config.batch_size,
+        config.accumulate,
+        config.steps,
+        config.epochs,
+        args.process_index,
+        args.world_size,
+        config.length_grouping,
+        config.seed,
+    )
+    _schedule(args, config, len(steps))
+    trainer = Trainer(
+        parts.learner,
+        args,
+        DrawnLists(parts.lists, config.group_size, config.positive_grade, config.seed),
+        steps,
+        parts.collate,
+        parts.evaluate,
+        config.dev.patience if config.dev else None,
+        parts.cached,
+        parts.after_step,
+        [LiveLine(command.removeprefix("gradir "))],
+    )
+    trainer.train(resume_from_checkpoint=_checkpoint(output / PARTS))
+    best = trainer.load_best()
+    if job is None:
+        return Outcome(output)
+    rate = trainer.tokens / max(1e-9, job.seconds())
+    counts = {"steps": trainer.state.global_step, "lists": len(parts.lists), **parts.counts, "best": best}
+    _write(output, parts, trainer, job, counts, {"tokens_per_second": round(rate, 1)})
+    return Outcome(output, _message(output, trainer, best, job), then)
+
+
+def transformers_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch: new layers are drawn before the trainer seeds them itself."""
+    import transformers
+
+    transformers.set_seed(seed)
+
+
+def arguments(config: TrainConfig, folder: Path) -> Any:
+    """Hugging Face's `TrainingArguments`; those under `trainer` overrule ours.
+
+    Raises:
+        GradirError: An argument that it does not know, or a device that is not there.
+    """
+    from transformers import TrainingArguments
+
+    from gradir.engine.devices import choose_device
+
+    cpu = choose_device(config.device).type == "cpu"
+    given: dict[str, Any] = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": config.batch_size * config.accumulate,
+        "max_steps": config.steps or 1,  # set by `_schedule` once the lists are known
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.schedule if config.schedule != "constant" else "constant_with_warmup",
+        "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "optim": "adamw_torch_fused",
+        "seed": config.seed,
+        "fp16": config.dtype == "float16",
+        "logging_steps": config.log_every,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "use_cpu": cpu,
+        "dataloader_num_workers": 0 if cpu else 2,
+        "dataloader_pin_memory": not cpu,
+        "ddp_find_unused_parameters": False,
+        "average_tokens_across_devices": False,
+    }
+    try:
+        made = TrainingArguments(**{**given, **config.trainer})
+    except (TypeError, ValueError) as error:
+        raise GradirError(f"`trainer`: {error}") from None
+    made._n_gpu = min(1, made.n_gpu)  # one process a GPU: torchrun starts several
+    return made
+
+
+def _schedule(args: Any, config: TrainConfig, steps: int) -> None:
+    """How many steps there are, and when something is saved and evaluated. Checkpoints fall on lines of the log, so that these
+    are the same after an interruption."""
+    from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+    args.max_steps = steps
+    every = config.save_every or min(500, max(1, steps // 10))
+    args.save_strategy, args.save_steps = SaveStrategy.STEPS, -(-every // config.log_every) * config.log_every
+    if config.dev:
+        args.eval_strategy, args.eval_steps = IntervalStrategy.STEPS, config.dev.every
+
+
+def _job(command: str, config: TrainConfig, inputs: list[str | Path], overwrite: bool, world: int) -> Job:
+    """The artefact; where it stands and what is logged does not decide it."""
+    settings = asdict(config)
+    for name in ("output", "device", "log_every", "save_every"):
+        del settings[name]
+    return Job(config.output, command, {**settings, "devices": world}, inputs, overwrite, resumable=True)
+
+
+def _told(first: bool, world: int, found: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    """What the first process found, told to all."""
+    values: list[Any] = [found() if first else None]
+    if world > 1:
+        torch.distributed.broadcast_object_list(values, src=0)
+    told: tuple[Any, Any] = values[0]
+    return told
+
+
+def _checkpoint(folder: Path) -> str | None:
+    """The latest checkpoint; what was being written when the process ended is removed."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        for left in ("writing", "best.writing", "model"):
+            shutil.rmtree(folder / left, ignore_errors=True)
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+
+
+def _write(
+    output: Path,
+    parts: Parts,
+    trainer: Trainer,
+    job: Job,
+    counts: Mapping[str, Any],
+    measured: Mapping[str, Any],
+) -> None:
+    """The finished model in the output folder, then its manifest; checkpoints go."""
+    made = output / PARTS / "model"
+    made.mkdir(parents=True)
+    parts.write(made)
+    write_log(made / LOG, trainer.state.log_history)
+    for path in sorted(made.iterdir()):
+        place = output / path.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        os.replace(path, place)
+    job.finish(counts, measured)
+    shutil.rmtree(output / PARTS)
+
+
+def _message(output: Path, trainer: Trainer, best: Mapping[str, Any] | None, job: Job) -> str:
+    lines = [row for row in trainer.state.log_history if "loss" in row]
+    words = [f"{output}: {trainer.state.global_step} steps, {job.seconds():.0f} s"]
+    words += [described(lines[-1])] if lines else []
+    words += [f"best dev {best['measure']} {best['value']:.4f} at step {best['step']}"] if best else []
+    return "; ".join(words)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from gradir.errors import GradirError
+from gradir.reproduce.expect import check, format_table, paired_p, verdict, write_scores
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (0.60, "OK"),
+        (0.62, "OK"),
+        (0.58, "OK"),
+        (0.6201, "OKish"),
+        (0.64, "OKish"),
+        (0.56, "OKish"),
+        (0.6401, "FAIL"),
+        (0.5, "FAIL"),
+    ],
+)
+def test_verdicts_by_hand(measured, said):
+    assert verdict(measured, 0.60, 0.02) == said
+
+
+def one(run: str, **more: object) -> dict[str, object]:
+    return {"run": run, "qrels": "qrels.tsv", "measure": "MRR@10", **more}
+
+
+def test_values_are_checked_against_the_run(files):
+    # a.trec finds both at rank 1; b.trec d1 at rank 2 and d2 at rank 3: (1/2 + 1/3) / 2
+    assert check(one("a.trec")).measured == 1.0
+    row = check(one("b.trec", value=0.4, tolerance=0.02))
+    assert math.isclose(row.measured, 5 / 12)
+    assert row.verdict == "OK"
+    assert check(one("b.trec", value=0.4, tolerance=0.01)).verdict == "OKish"
+    assert check(one("b.trec", value=0.4, tolerance=0.001)).verdict == "FAIL"
+    assert check(one("b.trec", value=None, tolerance=0.001)).verdict == ""
+
+
+def test_the_paired_test_by_hand(files):
+    # differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt(3); two-sided p with 2 degrees of freedom is 1 - t / sqrt(t^2 + 2)
+    t = 2 * math.sqrt(3)
+    assert math.isclose(paired_p([1, 2, 3], [0, 0, 0]), 1 - t / math.sqrt(t * t + 2))
+    assert paired_p([1, 2], [1, 2]) == 1.0
+    row = check(one("a.trec", over="b.trec", p=0.05))
+    assert math.isclose(row.measured, 7 / 12)
+    # differences 1/2 and 2/3: t = (7/12) / (1/12) = 7; with 1 degree of freedom p = 1 - 2/pi atan(t)
+    assert math.isclose(row.p, 1 - 2 / math.pi * math.atan(7))
+    assert row.verdict == "FAIL"  # .09
+    assert check(one("a.trec", over="b.trec", p=0.1)).verdict == "OK"
+    assert check(one("b.trec", over="a.trec", p=0.1)).verdict == "FAIL"  # worse, as surely
+    assert check(one("a.trec", over="b.trec")).verdict == ""
+
+
+def test_another_collection_is_no_failure(files):
+    from gradir.collection import collection_hash
+
+    splits = files / "c" / "qrels"
+    splits.mkdir(parents=True)
+    for name in ("train", "dev", "test"):
+        (splits / f"{name}.tsv").write_bytes((files / "qrels.tsv").read_bytes())
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (files / "c" / name).write_text("{}\n", encoding="utf-8")
+    sha = collection_hash(files / "c")
+    wanted = one("a.trec", value=0.1, tolerance=0.01) | {"qrels": "c/qrels/test.tsv"}
+    assert check(wanted | {"collection_sha": sha[:12]}).verdict == "FAIL"
+    assert check(wanted | {"collection_sha": "0" * 12}).verdict == "collection differs"
+    assert check(one("a.trec", value=0.1, tolerance=0.01, collection_sha=sha)).verdict == "collection differs"
+    with pytest.raises(GradirError, match="at least 8"):
+        check(wanted | {"collection_sha": "0"})
+
+
+def test_the_table_and_the_file(files):
+    rows = [
+        check(one("a.trec", value=0.9, tolerance=0.05)),
+        check(one("a.trec", over="b.trec", p=0.05)),
+        check(one("b.trec")),
+    ]
+    table = write_scores(files, "name", {"steps": 1}, {"fuse": 0.5}, rows)
+    assert table == format_table(rows) == (files / "scores.txt").read_text(encoding="utf-8").rstrip("\n")
+    assert [line.split()[-1] for line in table.splitlines()] == ["verdict", "OKish", "FAIL", "-"]
+    written = json.loads((files / "scores.json").read_text(encoding="utf-8"))
+    assert (written["format"], written["recipe"], written["set"], written["seconds"]) == (
+        1,
+        "name",
+        {"steps": 1},
+        {"fuse": 0.5},
+    )
+    assert written["scores"][0]["verdict"] == "OKish"
