@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-_FINEST = 10**6  # denominators of ratios of weights
+_FINEST = 10**6  # denominators of ratios of weights: 0.3 is three tenths
 
 
 class Mix:
@@ -30,10 +30,11 @@ class Mix:
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int):
         highest = max(map(Fraction, weights))
         self.sizes, self.seed = tuple(sizes), seed
-        self.shares = [(Fraction(weight) / highest).limit_denominator(_FINEST) for weight in weights]
+        shares = [Fraction(weight) / highest for weight in weights]
+        self.shares = [share.limit_denominator(_FINEST) or share for share in shares]
         self.starts = [0, *np.cumsum(sizes).tolist()]
         self._orders = [
-            np.random.default_rng((seed, number, 0)).permutation(size) if share < 1 else None
+            _chance(seed, "entry", number).permutation(size) if share < 1 else None
             for number, (size, share) in enumerate(zip(sizes, self.shares, strict=True))
         ]
         self._places = [None if order is None else np.argsort(order) for order in self._orders]
@@ -44,7 +45,7 @@ class Mix:
         for entry, (size, order) in enumerate(zip(self.sizes, self._orders, strict=True)):
             places = np.arange(self._passed(entry, epoch), self._passed(entry, epoch + 1)) % size
             found.append(self.starts[entry] + (places if order is None else order[places]))
-        return np.random.default_rng((self.seed, epoch)).permutation(np.concatenate(found).astype(np.int64))
+        return _chance(self.seed, "epoch", epoch).permutation(np.concatenate(found).astype(np.int64))
 
     def earlier(self, entry: int, number: int, epoch: int) -> int:
         """How often a list of an entry came in the epochs before this one."""
@@ -69,14 +70,23 @@ def walk(keys: NDArray[np.uint64], salt: int, visit: int, step: int) -> NDArray[
         visit: From 0.
         step: How many a visit draws.
     """
-    mixed = keys ^ np.uint64(salt)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finaliser of SplitMix64
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    order = np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable")
+    order = np.argsort(mixed(keys ^ np.uint64(salt)), kind="stable")
     return np.roll(order, -((visit * step) % len(order))) if len(order) else order
+
+
+def mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Numbers that look random, different ones for different numbers: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def salt(*parts: object) -> int:
     """64 bits that depend on all parts, the same on every machine."""
     text = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def _chance(*parts: object) -> np.random.Generator:
+    return np.random.default_rng(salt(*parts))

@@ -74,7 +74,7 @@ class ReadyLists:
             texts: Fill in the texts; False leaves only those that the file itself holds.
         """
         offset = int(self._offsets[number])
-        one = parse_list(self.entry.lists, number, self._file.json(offset, self._file.text(offset)))
+        one = parse_list(self.entry.lists, None, self._file.json(offset, self._file.text(offset)))
         docs = (doc if doc.text is not None else self._joined(doc, texts) for doc in one.docs)
         return one._replace(docs=tuple(doc for doc in docs if doc is not None))
 

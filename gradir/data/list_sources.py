@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from gradir.data.composition import FromSources
 from gradir.data.list_order import salt, walk
-from gradir.data.list_pools import Pool, Relevant, join_teacher, judged_pool, read_judgements, run_pool
+from gradir.data.list_pools import Pool, Relevant, judged_pool, read_judgements
+from gradir.data.list_runs import join_teacher, run_pool
 from gradir.data.records import GradedDoc, GradedList
 from gradir.data.texts import Texts
 from gradir.data.topics import read_topics
@@ -55,28 +57,30 @@ class SourceLists:
         query = int(self._kept[number])
         qid = self._qids[query].as_py()
         docs: list[GradedDoc] = []
-        taken = np.zeros(0, np.int32)
+        taken: set[int] = set()
         for place, (take, pool) in enumerate(zip(self.entry.take, self._pools, strict=True)):
             begin, count = int(pool.begin[query]), int(pool.count[query])
             rows = pool.rows[begin : begin + count]
             chosen = np.arange(count)
             if take.pick == "random" and take.k:
                 chosen = walk(self.texts.hashes[rows], salt(self.seed, self.entry.name, place, qid), visit, take.k)
-            if len(taken) and count:
-                chosen = chosen[~np.isin(rows[chosen], taken)]
-            chosen = chosen[: take.k]
-            taken = np.concatenate([taken, rows[chosen]])
-            docs += self._docs(pool, begin + chosen, take.source, texts)
+            if take.k:
+                chosen = chosen[: take.k + len(taken)]  # of which at most len(taken) are there already
+            named = zip(chosen.tolist(), rows[chosen].tolist(), strict=True)
+            new = [(begin + one, row) for one, row in named if row not in taken][: take.k]
+            taken.update(row for _, row in new)
+            docs += self._docs(pool, new, take.source, texts)
         return GradedList(qid, self._queries[query].as_py(), tuple(docs))
 
-    def _docs(self, pool: Pool, places: NDArray[np.int64], source: str, texts: bool) -> list[GradedDoc]:
-        scores: list[float | None] = [None] * len(places)
-        if pool.scores is not None:
-            scores = [None if score != score else score for score in pool.scores[places].tolist()]
+    def _docs(self, pool: Pool, chosen: list[tuple[int, int]], source: str, texts: bool) -> list[GradedDoc]:
+        """Documents by (place in the pool, row)."""
         found = []
-        for row, grade, score in zip(pool.rows[places].tolist(), pool.grade(places).tolist(), scores, strict=True):
+        for place, row in chosen:
             document = self.texts.at(row)
-            found.append(GradedDoc(document.docid, grade, source, score, document.contents if texts else None))
+            grade = int(pool.grades[place if len(pool.grades) > 1 else 0])
+            score = math.nan if pool.scores is None else float(pool.scores[place])
+            contents = document.contents if texts else None
+            found.append(GradedDoc(document.docid, grade, source, None if math.isnan(score) else score, contents))
         return found
 
     def statistics(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _as_object(path: str | Path, line: int, one: GradedList) -> dict[str, Any]:
     return value
 
 
-def parse_list(path: str | Path, line: int, value: dict[str, Any]) -> GradedList:
+def parse_list(path: str | Path, line: int | None, value: dict[str, Any]) -> GradedList:
     """The list that a line's JSON object describes.
 
     Raises:
@@ -73,7 +73,7 @@ def parse_list(path: str | Path, line: int, value: dict[str, Any]) -> GradedList
     return GradedList(qid, text_field(path, line, value, ("query",)), docs)
 
 
-def _doc(path: str | Path, line: int, entry: Any) -> GradedDoc:
+def _doc(path: str | Path, line: int | None, entry: Any) -> GradedDoc:
     if not isinstance(entry, dict):
         raise InputError(path, "an entry of `docs` is not an object", 'Expected {"docid": …, "grade": …}', line)
     _check_keys(path, line, entry, _DOC_KEYS, "`docs`")
@@ -88,7 +88,9 @@ def _doc(path: str | Path, line: int, entry: Any) -> GradedDoc:
     return GradedDoc(docid, grade, text_field(path, line, entry, ("source",)), score, text)
 
 
-def _check_keys(path: str | Path, line: int, value: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+def _check_keys(
+    path: str | Path, line: int | None, value: Mapping[str, Any], known: tuple[str, ...], where: str
+) -> None:
     for key in value:
         if key not in known:
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from gradir.data.corpus import corpus_files, read_corpus
 from gradir.data.ids import check_id
 from gradir.data.jsonl import text_field
 from gradir.data.list_bytes import LineFile
+from gradir.data.list_order import mixed
 from gradir.data.records import Document
 from gradir.data.text import suffix
 from gradir.errors import InputError
@@ -31,6 +32,7 @@ _OTHER = re.compile(rb'\{"(?:id|docid)":' + _VALUE).match
 _PLAIN = re.compile(rb"[!-~]+").fullmatch
 _OFFSET_BITS = 44  # of a place: files up to 16 TiB, half a million of them
 _BLOCK = 1 << 15
+_LONG = 64  # bytes of an id
 
 
 class _File(NamedTuple):
@@ -110,8 +112,10 @@ class Texts:
         No text is read: an unknown id whose hash is that of a document is taken for it (a chance of one in a trillion for ten
         million documents).
         """
-        keys = _hashed(docid.encode("utf-8", "surrogatepass") for docid in docids)
-        found = np.searchsorted(self.hashes, keys)
+        keys = _hashed([docid.encode("utf-8", "surrogatepass") for docid in docids])
+        order = np.argsort(keys)  # neighbours are looked for in the same part of the hashes, which is then in the cache
+        found = np.empty(len(keys), np.int64)
+        found[order] = np.searchsorted(self.hashes, keys[order])
         known = found < len(self.hashes)
         known[known] = self.hashes[found[known]] == keys[known]
         rows = np.where(known, found, -1)
@@ -233,13 +237,19 @@ def _slow_id(file: _File, offset: int, raw: bytes) -> bytes | None:
     return docid.encode()
 
 
-def _hashed(ids: Iterable[bytes]) -> NDArray[np.uint64]:
-    return np.frombuffer(b"".join([_digest(one) for one in ids]), "<u8")
-
-
-def _digest(docid: bytes) -> bytes:
-    """Eight bytes that are the same in every process, unlike Python's own hash."""
-    return hashlib.blake2b(docid, digest_size=8).digest()
+def _hashed(ids: Sequence[bytes]) -> NDArray[np.uint64]:
+    """64 bits of each id that are the same in every process, unlike Python's own hash: [k]."""
+    if any(len(one) > _LONG for one in ids):
+        ids = [one if len(one) <= _LONG else hashlib.blake2b(one, digest_size=16).digest() for one in ids]
+    lengths = np.fromiter(map(len, ids), np.uint64, len(ids))
+    width = -(-int(lengths.max(initial=1)) // 8) * 8
+    words = np.array(ids, f"S{width}").view("<u8").reshape(len(ids), -1)  # [k, words of eight bytes]
+    found = lengths
+    for place in range(words.shape[1]):
+        found = np.where(
+            lengths > 8 * place, mixed(found ^ words[:, place]), found
+        )  # whatever the longest id of the block
+    return found
 
 
 def _parsed(file: _File, offset: int, text: str) -> Document:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from gradir.command import execute
+from gradir.command import Outcome, execute
 from gradir.errors import nearest
 from gradir.mine.negatives_stage import negatives
 from gradir.mine.scores_stage import scores
 from gradir.mine.split_stage import split
 
-_WHAT = {
+_WHAT: dict[str, tuple[Callable[..., Outcome], str]] = {
     "negatives": (negatives, "hard negatives from runs, as graded lists"),
     "scores": (scores, "teacher scores of cross-encoders and encoders, also of several together"),
     "split": (split, "judged queries into train and dev, without a shared relevant document"),
@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         (sys.stdout if words else sys.stderr).write(usage)
         return 0 if words else 2
     if words[0] not in _WHAT:
-        sys.stderr.write(f"error: nothing called '{words[0]}' is mined{nearest(words[0], _WHAT)} See gradir mine --help.\n")
+        sys.stderr.write(
+            f"error: nothing called '{words[0]}' is mined{nearest(words[0], _WHAT)} See gradir mine --help.\n"
+        )
         return 2
     return execute(_WHAT[words[0]][0], words[1:], f"gradir mine {words[0]}", _ALIASES)
 

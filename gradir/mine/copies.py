@@ -28,7 +28,9 @@ class Copies:
 
     def __init__(self, corpus: str, positives: Collection[str]):
         self._digests = {
-            document.docid: _digest(document) for document in _read(corpus, "read positives") if document.docid in positives
+            document.docid: _digest(document)
+            for document in _read(corpus, "read positives")
+            if document.docid in positives
         }
         if not self._digests:
             raise InputError(corpus, "holds no positive of the qrels", "Do qrels and corpus belong together?")

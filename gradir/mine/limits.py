@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ Missing = Literal["skip", "keep", "lowest"]
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-_REFERENCES = {"highest": np.max, "lowest": np.min, "mean": np.mean}
+_REFERENCES: dict[Against, Callable[[Scores], Any]] = {"highest": np.max, "lowest": np.min, "mean": np.mean}
 
 
 @dataclass(frozen=True)

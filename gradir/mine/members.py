@@ -72,7 +72,9 @@ def _sparse(queries: Any, documents: SparseVectors) -> Callable[[int, list[int]]
     from scipy.sparse import csr_array
 
     size = 1 + int(max(queries.terms.max(initial=0), documents.terms.max(initial=0)))
-    matrix = csr_array((documents.impacts.astype(np.float64), documents.terms, documents.indptr), shape=(len(documents), size))
+    matrix = csr_array(
+        (documents.impacts.astype(np.float64), documents.terms, documents.indptr), shape=(len(documents), size)
+    )
 
     def product(i: int, wanted: list[int]) -> NDArray[np.float64]:
         query = np.zeros(size)

@@ -70,7 +70,9 @@ def graded_lists(sources: Sources, rules: Rules, tally: Tally) -> Iterator[Grade
             tally.unjudged += 1
             continue
         if qid not in queries:
-            raise InputError(sources.topics, f"query {qid} of the run is not in it", "Do run and topics belong together?")
+            raise InputError(
+                sources.topics, f"query {qid} of the run is not in it", "Do run and topics belong together?"
+            )
         found_queries += 1
         alike = copies.of(positives[qid]) if copies else ()
         one = mined(qid, found, judged[qid], rules, teacher, alike)

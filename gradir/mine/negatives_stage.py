@@ -83,7 +83,9 @@ def negatives(
     first, last = (rank or _RANKS)[0], (rank or _RANKS)[-1]
     margin = None if margin == math.inf else margin
     problems = _file_problems([*run, *([teacher] if teacher else [])], output, output_format)
-    problems += _number_problems(k, rank, {"--margin": margin, "--absolute-margin": absolute_margin}, max_score, min_score)
+    problems += _number_problems(
+        k, rank, {"--margin": margin, "--absolute-margin": absolute_margin}, max_score, min_score
+    )
     if drop_copies != (corpus is not None):
         problems.append("--drop-copies and --corpus need each other")
     if problems:
@@ -173,7 +175,9 @@ def _number_problems(
     elif rank is not None and not 1 <= rank[0] <= rank[1]:
         problems.append(f"--rank {rank[0]} {rank[1]} is no range of ranks, which begin at 1")
     numbers = {**margins, "--max-score": max_score, "--min-score": min_score}
-    problems += [f"{flag} {number} is not finite" for flag, number in numbers.items() if number and not math.isfinite(number)]
+    problems += [
+        f"{flag} {number} is not finite" for flag, number in numbers.items() if number and not math.isfinite(number)
+    ]
     if margins["--margin"] is not None and margins["--margin"] <= 0:
         problems.append(f"--margin {margins['--margin']} is a share of the positive's score: give one above 0")
     if max_score is not None and min_score is not None and min_score > max_score:

@@ -44,7 +44,9 @@ def split(
 
     config = {"share": share, "min_grade": min_grade, "seed": seed}
     job = Job(output, "gradir mine split", config, [qrels], overwrite)
-    then = f"gradir mine negatives --run RUN --qrels {shlex.quote(str(output / 'train.tsv'))} --topics TOPICS --output DIR"
+    then = (
+        f"gradir mine negatives --run RUN --qrels {shlex.quote(str(output / 'train.tsv'))} --topics TOPICS --output DIR"
+    )
     if job.finished:
         return Outcome(output, f"{output} is finished; nothing to do", then)
     judged = read_qrels(qrels)
@@ -54,13 +56,17 @@ def split(
     if not dev:
         fewest = min(map(len, groups))
         problem = f"no group of queries with common documents (grade {grade} or above) is as small as {share:g} of all"
-        raise InputError(qrels, f"{problem}: the smallest has {fewest} of {len(judged)}", "Give a larger --share or --min-grade")
+        raise InputError(
+            qrels, f"{problem}: the smallest has {fewest} of {len(judged)}", "Give a larger --share or --min-grade"
+        )
     with new_folder(output, replace=True) as folder:
         parts = {"train": [qid for qid in judged if qid not in dev], "dev": [qid for qid in judged if qid in dev]}
         for name, qids in parts.items():
             write_qrels(folder / f"{name}.tsv", (Qrel(qid, *one) for qid in qids for one in judged[qid].items()))
         counts = {f"{name}_queries": len(qids) for name, qids in parts.items()}
-        job.finish({**counts, "groups": len(groups), "largest_group": max(map(len, groups)), "grade": grade}, folder=folder)
+        job.finish(
+            {**counts, "groups": len(groups), "largest_group": max(map(len, groups)), "grade": grade}, folder=folder
+        )
     said = f"{output}: {counts['train_queries']:,} queries for train, {counts['dev_queries']:,} for dev"
     return Outcome(output, said, then)
 
@@ -105,8 +111,9 @@ def drawn(groups: list[list[str]], share: float, seed: int) -> set[str]:
     def place(group: list[str]) -> bytes:
         return hashlib.blake2b(f"{seed}\0{min(group)}".encode()).digest()
 
-    wanted, dev = round(share * sum(map(len, groups))), set[str]()
+    total, dev = sum(map(len, groups)), set[str]()
+    wanted = min(max(round(share * total), 1), total - 1)
     for group in sorted(groups, key=place):
-        if len(dev) + len(group) <= max(wanted, 1):
+        if len(dev) + len(group) <= wanted:
             dev.update(group)
     return dev

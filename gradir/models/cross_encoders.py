@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from gradir.data.atomic import new_text
-from gradir.data.jsonl import FORMAT
+from gradir.data.jsonl import FORMAT, check_format
 from gradir.errors import GradirError, InputError
-from gradir.models.config import read_model_settings
+from gradir.models.hugging_face import read_model_settings, read_object
 from gradir.models.loading import cause, load_pretrained, refuse_pickles
 from gradir.models.weights import check_memory
 
@@ -64,6 +64,7 @@ def _with_new_head(path: Path, trust_remote_code: bool) -> tuple[Any, list[str]]
 
     refuse_pickles(path)
     check_memory(path)
+    transformers.utils.logging.disable_progress_bar()
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     try:
@@ -107,8 +108,16 @@ def first_token_logits(model: Any) -> Callable[[Tensor, Tensor, Tensor], Tensor]
     return logits
 
 
-def label_tokens(tokenizer: Any, labels: Sequence[str], path: Path) -> tuple[int, int]:
+def label_tokens(
+    tokenizer: Any, labels: Sequence[str], path: Path, fix: str = "Choose two words that are one token each."
+) -> tuple[int, int]:
     """The tokens of (relevant, not relevant).
+
+    Args:
+        tokenizer: The model's.
+        labels: The two words.
+        path: The model's folder, for the error, and
+        fix: what it shall tell to do.
 
     Raises:
         GradirError: There are not two labels, one is several tokens, or both are the same.
@@ -120,13 +129,24 @@ def label_tokens(tokenizer: Any, labels: Sequence[str], path: Path) -> tuple[int
         ids: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
             pieces = tokenizer.convert_ids_to_tokens(ids)
-            raise GradirError(
-                f"{path}: the label {word!r} is not one token but {pieces}. Choose two words that are one token each."
-            )
+            raise GradirError(f"{path}: the label {word!r} is not one token but {pieces}. {fix}")
         found.append(ids[0])
     if found[0] == found[1]:
         raise GradirError(f"{path}: the labels {' and '.join(map(repr, labels))} are the same token. Choose others.")
     return found[0], found[1]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `write_cross_encoder` wrote of how the model is asked; empty where there is nothing.
+
+    Raises:
+        InputError: It is malformed, or of a newer format.
+    """
+    if not (folder / RECORD).exists():
+        return {}
+    record = read_object(folder / RECORD)
+    check_format(folder / RECORD, record)
+    return record
 
 
 def write_cross_encoder(folder: Path, model: Any, tokenizer: Any, record: Mapping[str, Any]) -> None:

@@ -137,19 +137,15 @@ def training_problems(command: str, call: Call) -> list[str]:
         try:
             config = parse(rest | output, what, "config")
             parse_composition({"seed": config.seed, "lists": config.lists}, "config", files=False)
-            terms_of(_of_lists(config.losses, what) or ["infonce"])
+            terms_of([one for one in config.losses if not _of_t5(one)] or ["infonce"])
         except GradirError as error:
             return [str(error)]
     return []
 
 
-def _of_lists(losses: list[Any], what: str) -> list[Any]:
-    """The losses that retrievers have as well; those of rerankers alone depend on the model."""
-    if what != "reranker":
-        return losses
-    from gradir.train.cross_learner import POINTWISE
-
-    return [one for one in losses if (one.get("name") if isinstance(one, dict) else one) not in POINTWISE]
+def _of_t5(loss: Any) -> bool:
+    """Whether it is the loss that T5 rerankers alone have, over words and not over scores."""
+    return (loss.get("name") if isinstance(loss, dict) else loss) == "generation"
 
 
 _KINDS: Mapping[Any, str] = {int: "an integer", float: "a number"}

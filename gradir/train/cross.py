@@ -27,6 +27,7 @@ from gradir.models.cross_encoders import (
     first_token_logits,
     label_tokens,
     load_cross_encoder,
+    read_record,
     write_cross_encoder,
 )
 from gradir.models.loading import locate, open_tokenizer
@@ -63,7 +64,8 @@ class CrossModel(nn.Module):
         model: The Hugging Face model.
         tokenizer: Its tokenizer.
         method: `mono-bert` or `mono-t5`.
-        max_length: Tokens of query and document together.
+        max_length: Tokens of query and document together. It, prompt and labels are those the folder was trained with, where it
+            says so and nothing else is given.
         prompt: Of T5 models.
         labels: Of T5 models, the words for relevant and not relevant.
         new: Names of weights that the folder did not hold: they start at random.
@@ -86,13 +88,15 @@ class CrossModel(nn.Module):
         t5 = self.method == "mono-t5"
         if not t5 and (prompt or labels):
             raise GradirError(f"`prompt` and `labels` are for T5 models, {path} is {self.method}. Leave them out.")
-        limit = position_limit(read_model_settings(path))
-        self.max_length = max_length or min(self.tokenizer.model_max_length, limit or _LENGTH)
+        limit, record = position_limit(read_model_settings(path)), read_record(path)
+        self.max_length = (
+            max_length or record.get("max_length") or min(self.tokenizer.model_max_length, limit or _LENGTH)
+        )
         if limit is not None and self.max_length > limit:
             raise GradirError(f"`max_length` {self.max_length}: {path} takes {limit} tokens at most.")
         self.positions = limit or sys.maxsize
-        self.prompt = (prompt or MONO_PROMPT) if t5 else None
-        self.labels = tuple(labels or LABELS) if t5 else ()
+        self.prompt = (prompt or record.get("prompt") or MONO_PROMPT) if t5 else None
+        self.labels = tuple(labels or record.get("labels") or LABELS) if t5 else ()
         self._words: list[int] = []
         if t5:
             relevant, other = label_tokens(self.tokenizer, self.labels, path)

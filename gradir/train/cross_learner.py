@@ -13,6 +13,7 @@ from gradir.train.batches import Batch
 from gradir.train.cross import CrossModel, Scored
 from gradir.train.cross_losses import generation
 from gradir.train.losses import LOSSES
+from gradir.train.losses.terms import terms_of
 from gradir.train.objective import Objective
 
 DEFAULT = {"mono-bert": "bce", "mono-t5": "generation"}  # what a method was published with
@@ -39,18 +40,13 @@ class CrossLearner(nn.Module):
     def __init__(self, cross: CrossModel, losses: Sequence[Any] = (), positive_grade: float = 1):
         super().__init__()
         self.cross = cross
-        entries: list[Any] = [
-            {"name": one} if isinstance(one, str) else one for one in losses or [DEFAULT[cross.method]]
-        ]
-        problems = [problem for one in entries if isinstance(one, Mapping) for problem in _problems(one, cross.method)]
-        if problems:
-            raise GradirError("cannot train a reranker with these losses: " + "; ".join(problems))
-        self.generation = [one for one in entries if _name(one) == _GENERATION]
+        entries = checked_losses(losses or [DEFAULT[cross.method]], positive_grade)
+        self.generation = [one for one in entries if one["name"] == _GENERATION]
+        if self.generation and cross.method != "mono-t5":
+            raise GradirError(f"the loss generation is for T5 models, not for {cross.method}. Give bce.")
         self.positive_grade = positive_grade
-        self.pointwise = all(_name(one) in _POINTWISE for one in entries)
-        # there are no scores for the documents of other queries
-        others = [{**one, "scope": "own"} if isinstance(one, Mapping) else one for one in entries]
-        others = [one for one in others if _name(one) != _GENERATION]
+        self.pointwise = all(one["name"] in _POINTWISE for one in entries)
+        others = [one for one in entries if one["name"] != _GENERATION]
         self.objective = Objective(others, positive_grade) if others else None
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -76,24 +72,44 @@ class CrossLearner(nn.Module):
         return {"loss": total, **parts}
 
 
-def _name(entry: Any) -> str:
-    return str(entry.get("name", "")) if isinstance(entry, Mapping) else ""
+def checked_losses(losses: Sequence[Any], positive_grade: float = 1) -> list[dict[str, Any]]:
+    """The `losses:` of a reranker as mappings; those of retrievers with `scope: own`, as there are no scores for other documents.
+
+    Args:
+        losses: Names or mappings.
+        positive_grade: As for `Objective`.
+
+    Raises:
+        GradirError: All that is wrong with them.
+    """
+    entries: list[Any] = [{"name": one} if isinstance(one, str) else one for one in losses]
+    problems = [problem for one in entries for problem in _problems(one)]
+    if problems:
+        raise GradirError("cannot train a reranker with these losses: " + "; ".join(problems))
+    found = [{**one, "scope": "own"} if one["name"] != _GENERATION else dict(one) for one in entries]
+    others = [one for one in found if one["name"] != _GENERATION]
+    if others:
+        terms_of(others, positive_grade)
+    return found
 
 
-def _problems(entry: Mapping[str, Any], method: str) -> list[str]:
+def _problems(entry: Any) -> list[str]:
     """What is wrong with an entry, besides what `Objective` will find."""
-    name = _name(entry)
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        return [f"{entry!r} is neither a name nor a mapping with a name"]
+    name, known = entry["name"], [*LOSSES, _GENERATION]
+    if name not in known:
+        return [f"no loss '{name}'{nearest(name, known)}; there are {', '.join(known)}"]
     if entry.get("scope") == "batch":
         return [f"{name}: a reranker scores a query with its own documents only: leave out `scope`"]
     if name != _GENERATION:
-        known = [*LOSSES, _GENERATION]
-        return [] if name in LOSSES else [f"no loss '{name}'{nearest(name, known)}; there are {', '.join(known)}"]
-    found = [] if method == "mono-t5" else [f"{name} is for T5 models, not for {method}: give bce"]
+        return []
+    found, options = [], ("weight", "positive_grade")
     for key, value in entry.items():
-        if key not in ("name", "weight", "positive_grade", "scope"):
-            found.append(f"{name}: no option '{key}'{nearest(str(key), ('weight', 'positive_grade'))}")
-        elif key in ("weight", "positive_grade") and not _is_above_0(value):
+        if key in options and not _is_above_0(value):
             found.append(f"{name}: {key} is {value!r}, not a number above 0")
+        elif key not in (*options, "name", "scope"):
+            found.append(f"{name}: no option '{key}'{nearest(str(key), options)}")
     return found
 
 

@@ -113,8 +113,10 @@ def run(config: Path | None, overwrite: bool, changes: Sequence[str], flags: Map
         raise GradirError(f"{place}: `dev` of a reranker needs `run`: the run whose documents it puts in order.")
     from gradir.data.composition import parse_composition
     from gradir.models.folder import locate
+    from gradir.train.cross_learner import checked_losses
     from gradir.train.perform import perform
 
+    checked_losses(settled.losses, settled.positive_grade)
     composition = parse_composition({"seed": settled.seed, "lists": settled.lists}, place)
     inputs: list[str | Path] = [locate(settled.encoder, settled.trust_remote_code)]
     inputs += [file for name in composition.files() for file in input_files(name)]

@@ -138,13 +138,15 @@ class DevSet:
             rankings: (qid, ranking) of queries of this set; the order of documents counts, not their scores.
         """
         names = [self.measure.name, "MRR@10", f"R@{self.depth}"]
-        keys = {column.family + column.parameter: column.name for column in reversed(parse_measures(names))}
+        columns: dict[tuple[str, str], str] = {}  # each once, the measure first and as it was asked for
+        for column in parse_measures(names):
+            columns.setdefault((column.family, column.parameter), column.name)
         # trec_eval puts ties in descending order of ids: scores without ties leave the order as it is
         hits = (
             (qid, [Hit(docid, float(-place)) for place, docid in enumerate(ranking.docids)])
             for qid, ranking in rankings
         )
-        return evaluate_run(self.qrels, hits, list(reversed(keys.values())))
+        return evaluate_run(self.qrels, hits, list(columns.values()))
 
     def per_query(self, rankings: Rankings) -> dict[str, float]:
         """The measure of each query, for tests of significance."""

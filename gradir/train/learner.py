@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradir.train.batches import Batch
-from gradir.train.devices import gather_rows, process_count
+from gradir.train.devices import gather_rows, gather_with_grad, process_count
 from gradir.train.objective import Labels, Objective
 from gradir.train.penalty import Penalty
 from gradir.train.retriever import Retriever
@@ -29,7 +29,6 @@ class Learner(nn.Module):
         penalty: The regularisers of sparse vectors.
         sizes: Lengths of the prefixes of dense vectors that are trained as vectors (Matryoshka representation learning,
             Kusupati et al. 2022, arXiv 2205.13147: the losses of all are added up).
-        batch_size: Queries of a batch.
     """
 
     def __init__(
@@ -81,19 +80,29 @@ class Learner(nn.Module):
             total, parts = total + penalty, parts | found
         return {"loss": total, **parts}
 
+    def plan(self, steps: int) -> None:
+        """Told how many steps there will be."""
+        if self.penalty is not None:
+            self.penalty.plan(steps)
+
+    def memory(self) -> dict[str, Any]:
+        """What a checkpoint must keep besides weights."""
+        return self.penalty.memory() if self.penalty is not None else {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        if self.penalty is not None and memory:
+            self.penalty.remember(memory)
+
     def _objective(self, queries: Tensor, documents: Tensor, batch: Batch, mine: Tensor) -> tuple[Tensor, Parts]:
         """The losses of one batch of the step; `mine` tells its queries, bool [B]."""
         chosen = mine[batch["owner"]]  # [M]
         queries, documents = queries[mine], documents[chosen]
         known = {name: batch[name][chosen] for name in ("owner", "grades", "teacher", "keys")}
         known["owner"] = known["owner"] - known["owner"][0]
-        share = 1.0
         if self.gathers and process_count() > 1:
-            # The same sum on every device, of which each knows the gradient of its own rows: averaging over the devices
-            # would make it too small by their number.
-            share = float(process_count())
             known["owner"] = known["owner"] + _queries_before(len(queries), queries.device)
-            queries, documents = gather_rows(queries), gather_rows(documents)
+            queries, documents = gather_with_grad(queries), gather_with_grad(documents)
             known = {name: gather_rows(value) for name, value in known.items()}
         labels = labels_of(len(queries), **known)
         totals, parts = [], {}
@@ -101,7 +110,7 @@ class Learner(nn.Module):
             total, found = self.objective(self._scores(queries, documents, size), labels)
             totals.append(total)
             parts |= {name if not parts else f"{name}@{size}": part for name, part in found.items()}
-        return share * torch.stack(totals).sum(), parts
+        return torch.stack(totals).sum(), parts
 
     def _scores(self, queries: Tensor, documents: Tensor, size: int) -> Tensor:
         """Inner products, [B, N], of the first `size` numbers."""

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from gradir.models.encoders import SpladeEncoder
 from gradir.models.heads import splade_pool
 from gradir.train.batches import to_device
+from gradir.train.devices import cross_device_mean
 from gradir.train.mlm_loss import masked_loss
 from gradir.train.mlm_masking import IGNORED
+from gradir.train.regularisers import flops, l0
+from gradir.train.sparsity import Schedule
 
 
 class Sums(NamedTuple):
@@ -22,7 +25,7 @@ class Sums(NamedTuple):
         learnt: What the gradient is taken of, without FLOPS (`masked_loss`), summed over the masked positions.
         plain: The masked-language loss, summed alike.
         masked: How many positions are masked.
-        flops: `flops(w)`; 0 where it is not asked for.
+        flops: `gradir.train.regularisers.flops` of the mean term weights; 0 where it is not asked for.
         terms: Terms above 0 of all texts.
     """
 
@@ -38,26 +41,26 @@ class MaskedObjective(nn.Module):
 
     What is minimised at step t, of T until the regulariser is whole:
 
-        MLM                                             without a weight of FLOPS
-        MLM + MLM' + weight * min(1, (t + 1) / T)^2 * FLOPS                with one
+        MLM                                              without a weight of FLOPS
+        MLM + MLM' + weight * min(1, t / T)^2 * FLOPS    with one
 
     MLM is the mean cross-entropy of the hidden tokens, MLM' the same with SPLADE's term weights for logits (`masked_loss`), and
-    FLOPS is taken of the term weights of the texts as they stand in the batch, with their masks. That is the middle training of
-    efficient SPLADE (Lassance & Clinchant 2022, arXiv 2207.03834), in this form.
+    FLOPS is taken of the term weights of the texts as they stand in the batch, with their masks. The idea is the middle training
+    of efficient SPLADE (Lassance & Clinchant 2022, arXiv 2207.03834); the form is this one.
 
     Args:
         encoder: Its decoder stands apart, so that `mlm(...).logits` are the states that enter it.
         weight: Of FLOPS; 0: the masked-language loss alone.
-        steps: T.
+        schedule: How the weight grows.
         dtype: Number format of the products; weights stay float32.
 
     Attributes:
-        step: t; whoever trains counts it.
+        step: t; whoever trains sets it.
     """
 
-    def __init__(self, encoder: SpladeEncoder, weight: float, steps: int, dtype: torch.dtype = torch.float32):
+    def __init__(self, encoder: SpladeEncoder, weight: float, schedule: Schedule, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.encoder, self.weight, self.steps, self.dtype, self.step = encoder, weight, steps, dtype, 0
+        self.encoder, self.weight, self.schedule, self.dtype, self.step = encoder, weight, schedule, dtype, 0
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """`loss`, which is to be minimised, and its parts for the log: `mlm`; with FLOPS `flops` and `terms`, active terms a text.
@@ -70,8 +73,7 @@ class MaskedObjective(nn.Module):
         masked = sums.masked.clamp(min=1)
         parts = {"loss": sums.learnt / masked, "mlm": sums.plain / masked}
         if self.weight:
-            growing = self.weight * min(1.0, (self.step + 1) / max(1, self.steps)) ** 2
-            parts["loss"] = parts["loss"] + growing * sums.flops
+            parts["loss"] = parts["loss"] + self.weight * self.schedule.factor(self.step) * sums.flops
             parts |= {"flops": sums.flops.detach(), "terms": sums.terms / len(batch["labels"])}
         return parts
 
@@ -85,19 +87,7 @@ class MaskedObjective(nn.Module):
             if not self.weight:
                 return Sums(learnt, plain, chosen.sum(), plain.new_zeros(()), plain.new_zeros(()))
             weights = _term_weights(encoder, hidden, mask)  # [B, V]
-        return Sums(learnt, plain, chosen.sum(), flops(weights), (weights > 0).sum().float())
-
-    def count(self) -> None:
-        """One step more."""
-        self.step += 1
-
-    def memory(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside the weights."""
-        return {"step": self.step}
-
-    def remember(self, memory: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        self.step = int(memory["step"])
+        return Sums(learnt, plain, chosen.sum(), flops(cross_device_mean(weights)), len(weights) * l0(weights))
 
 
 def _term_weights(encoder: SpladeEncoder, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -107,14 +97,9 @@ def _term_weights(encoder: SpladeEncoder, hidden: Tensor, mask: Tensor) -> Tenso
     return weights.index_fill(1, encoder.dropped, 0.0)
 
 
-def flops(weights: Tensor) -> Tensor:
-    """FLOPS of term weights w [B, V] (Paria et al. 2020, arXiv 2004.05665): `sum_j (1/B sum_b w_bj)^2`."""
-    return weights.mean(0).square().sum()
-
-
 @torch.no_grad()
-def measure(objective: MaskedObjective, batches: Iterable[dict[str, Any]]) -> tuple[float, float]:
-    """(masked-language loss a masked token, active terms a text; 0 without FLOPS) over batches, without dropout."""
+def measure(objective: MaskedObjective, batches: Iterable[dict[str, Any]]) -> tuple[float, float | None]:
+    """(masked-language loss a masked token, active terms a text; None without FLOPS) over batches, without dropout."""
     device, training = next(objective.parameters()).device, objective.training
     objective.eval()
     loss = masked = terms = texts = 0.0
@@ -123,4 +108,4 @@ def measure(objective: MaskedObjective, batches: Iterable[dict[str, Any]]) -> tu
         loss, masked = loss + float(sums.plain), masked + float(sums.masked)
         terms, texts = terms + float(sums.terms), texts + len(batch["labels"])
     objective.train(training)
-    return loss / max(1.0, masked), terms / max(1.0, texts)
+    return loss / max(1.0, masked), terms / max(1.0, texts) if objective.weight else None

@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
+from transformers import TrainerCallback
 
 from gradir.data.manifest import PARTS, Job
 from gradir.data.texts import Texts
@@ -26,6 +27,7 @@ from gradir.train.mlm_model import MaskedObjective, measure
 from gradir.train.mlm_texts import Draws, Places, drawn, split
 from gradir.train.perform import Parts, _checkpoint, _schedule, _write, arguments
 from gradir.train.progress import LiveLine
+from gradir.train.sparsity import Schedule
 from gradir.train.trainer import Trainer
 
 
@@ -76,8 +78,8 @@ def train(work: Work, texts: Texts, job: Job) -> str:
     whole = Collator(tokens, work.masking, settings.max_length, work.seed)
     rows, held_out = split(texts, work.seed)
     steps = work.steps or max(1, math.ceil((work.epochs or 1.0) * len(rows) / settings.batch_size))
-    growing = settings.flops_steps * (1 if settings.flops_steps >= 1 else steps)
-    objective = MaskedObjective(work.encoder, settings.flops, math.ceil(growing), work.dtype).to(work.device)
+    schedule = Schedule.of("quadratic", settings.flops_steps, steps)
+    objective = MaskedObjective(work.encoder, settings.flops, schedule, work.dtype).to(work.device)
     before = measure(objective, _batches(texts, held_out, whole, settings.batch_size))
     tqdm.write(f"held-out loss before: {before[0]:.3f}{_terms(before[1])}", file=sys.stderr)
     trainer = _trainer(work, objective, Draws(texts, rows, work.seed), whole, steps, parts)
@@ -88,10 +90,11 @@ def train(work: Work, texts: Texts, job: Job) -> str:
     measured: dict[str, Any] = {"tokens_per_second": round(trainer.tokens / max(1e-9, job.seconds()), 1)}
     for when, (loss, terms) in (("before", before), ("after", after)):
         measured[f"held_out_loss_{when}"] = round(loss, 4)
-        measured |= {f"held_out_terms_{when}": round(terms, 1)} if settings.flops else {}
+        measured |= {} if terms is None else {f"held_out_terms_{when}": round(terms, 1)}
     _write(job.output, Parts(objective, cast(Any, texts), whole, _writer(work)), trainer, job, counts, measured)
     change = f"held-out loss {before[0]:.3f}{_terms(before[1])} -> {after[0]:.3f}{_terms(after[1])}"
-    return f"{steps} steps, {change} ({len(held_out)} documents)"
+    empty = "; the texts have no terms left, give a smaller --flops" if after[1] is not None and after[1] < 1 else ""
+    return f"{steps} steps, {change} ({len(held_out)} documents){empty}"
 
 
 def _batches(texts: Texts, rows: NDArray[Any], collate: Collator, size: int) -> Iterator[dict[str, Any]]:
@@ -120,7 +123,17 @@ def _trainer(
     _schedule(told, config, steps)
     collate = Collator(whole.tokens, whole.masking, whole.length, whole.seed, settings.pack)
     places, line = Places(steps, settings.batch_size), LiveLine(f"train mlm ({work.precision})")
-    return Trainer(objective, told, draws, places, collate, after_step=objective.count, callbacks=[line])
+    return Trainer(objective, told, draws, places, collate, callbacks=[line, _Clock(objective)])
+
+
+class _Clock(TrainerCallback):
+    """Tells the objective which step it is."""
+
+    def __init__(self, objective: MaskedObjective):
+        self.objective = objective
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.objective.step = state.global_step
 
 
 def _writer(work: Work) -> Any:
@@ -133,5 +146,5 @@ def _writer(work: Work) -> Any:
     return write
 
 
-def _terms(terms: float) -> str:
-    return f" at {terms:.0f} active terms" if terms else ""
+def _terms(terms: float | None) -> str:
+    return f" at {terms:.0f} active terms" if terms is not None else ""

@@ -90,6 +90,9 @@ def perform(
         config.seed,
     )
     _schedule(args, config, len(steps))
+    plan = getattr(parts.learner, "plan", None)
+    if plan is not None:
+        plan(len(steps))
     trainer = Trainer(
         parts.learner,
         args,

@@ -252,7 +252,7 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
     from gradir.train.evaluation import evaluation
     from gradir.train.learner import Learner
     from gradir.train.objective import Objective
-    from gradir.train.penalty import penalty_of
+    from gradir.train.penalty import Penalty
     from gradir.train.perform import Parts
     from gradir.train.retriever import open_retriever
 
@@ -262,7 +262,10 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
     losses = _with_temperature(config.losses or ["infonce"], retriever.config.normalize)
     objective = Objective(losses, config.positive_grade)
     lists = GradedLists(composition, positive_grade=config.positive_grade)
-    learner = Learner(retriever, objective, penalty_of(kind, config, lists), config.matryoshka)
+    penalty = None
+    if kind == "splade":
+        penalty = Penalty(config.regularise, int(retriever.document.decoder.out_features))
+    learner = Learner(retriever, objective, penalty, config.matryoshka)
     positions = retriever.positions("query"), retriever.positions("passage")
     collate = Collate(
         Tokens(retriever.query_tokenizer, retriever.config, "query"),
@@ -271,6 +274,8 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
         config.chunk_size,
         positions,
     )
+    if config.matryoshka and max(config.matryoshka) > retriever.document.size:
+        raise GradirError(f"`matryoshka` {config.matryoshka}: vectors have {retriever.document.size} numbers.")
     chunked = config.chunk_size is not None and config.chunk_size < config.batch_size
     dev = None
     if config.dev:
@@ -284,7 +289,7 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
         collate,
         lambda folder: retriever.write(folder),
         evaluation(retriever, dev, device, dtype) if dev else None,
-        chunked or (learner.penalty is not None and config.accumulate > 1),
+        chunked or (penalty is not None and config.accumulate > 1),
         retriever.hold,
         lists.statistics(),
     )

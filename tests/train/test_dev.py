@@ -30,7 +30,10 @@ def encode(texts: list[str]) -> NDArray[np.float32]:
 
 
 def encode_sparse(texts: list[str]) -> Any:
-    return sparse.csr_matrix(encode(texts))
+    """The same with zeros that are stored, as an encoder may give them."""
+    vectors = encode(texts)
+    columns = np.tile(np.arange(TERMS), len(texts))
+    return sparse.csr_matrix((vectors.ravel(), columns, np.arange(len(texts) + 1) * TERMS), shape=vectors.shape)
 
 
 @pytest.fixture(scope="module")

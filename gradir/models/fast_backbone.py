@@ -1,0 +1,118 @@
+"""BERT-like backbones in training on a processor: the same mathematics as Hugging Face's module, from its own parameters.
+
+Blocks of texts of like length go through one after another as rows of one matrix: every product is of all tokens of all blocks,
+queries and documents alike, and only attention looks at one block at a time. Query, key and value are one product; dropout, residual
+and norm are one operation; little is kept for the gradient. `compact` of `gradir.engine` does the like for inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from gradir.models.bert_layers import Layer, embedded, heads_of, layers_of
+from gradir.models.fast_attention import attention
+from gradir.models.fast_dropout import Drop, dropped, seeds
+from gradir.models.fast_layers import add_norm, gelu_linear
+
+Blocks = Sequence[tuple[Tensor, Tensor]]  # (input_ids, attention_mask), int64 [B, S] each, of every block
+_DTYPES = (torch.bfloat16, torch.float32, torch.float64)
+
+
+def is_fast(backbone: Any) -> bool:
+    """Whether `states` takes this Hugging Face model as it is now: a BERT-like encoder on a processor, its layers without adapters."""
+    layers = layers_of(backbone)
+    if not layers or not isinstance(getattr(backbone, "embeddings", None), nn.Module):
+        return False
+    weight = layers[0].out.weight
+    plain = all(type(linear) is nn.Linear and linear.bias is not None for layer in layers for linear in layer.linears())
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in backbone.modules())
+    return plain and not hooked and weight.device.type == "cpu" and _dtype(weight) in _DTYPES
+
+
+def faster(backbone: Any) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function that does a backbone's work in training, from the same parameters, which get their gradients as before.
+
+    Args:
+        backbone: Any Hugging Face encoder; one that `is_fast` does not take is called itself.
+
+    Returns:
+        `f(input_ids, attention_mask)`, int64 [B, S] each, to the last hidden state, [B, S, H]; what stands on padding is garbage.
+    """
+
+    def forward(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        if not is_fast(backbone):
+            hidden: Tensor = backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return hidden
+        return states(backbone, [(input_ids, attention_mask)]).view(*input_ids.shape, -1)
+
+    return forward
+
+
+def states(backbone: Any, blocks: Blocks) -> Tensor:
+    """Last hidden states of all tokens, block after block, padding too (garbage), [T, H], in the dtype of the parameters.
+
+    Products are in the dtype of autocast where it is on. Dropout as the backbone's own modules have it, in training mode.
+
+    Args:
+        backbone: What `is_fast` takes.
+        blocks: Texts of like length, padded, with masks of 1 for a token and 0 for padding.
+    """
+    layers, heads = layers_of(backbone) or [], heads_of(backbone)
+    shapes = [(ids.shape[0], ids.shape[1]) for ids, _ in blocks]
+    masks = [None if bool(mask.all()) else mask.bool() for _, mask in blocks]
+    drop = _drops(backbone.training)
+    saving = bool(getattr(backbone, "is_gradient_checkpointing", False)) and backbone.training
+    embeddings = backbone.embeddings
+    dtype = _dtype(layers[0].out.weight)
+    with torch.autocast("cpu", enabled=False):
+        summed = [embedded(backbone, ids).flatten(0, 1) for ids, _ in blocks]
+        wide = embeddings.LayerNorm(torch.cat(summed) if len(summed) > 1 else summed[0])  # [T, H]
+        wide = dropped(wide, drop(embeddings.dropout))
+        low = wide.to(dtype)
+        for layer in layers:
+            run = partial(_through, layer, shapes, masks, heads, [drop(one) for one in layer.dropouts])
+            wide, low = checkpoint(run, wide, low, use_reentrant=False) if saving else run(wide, low)
+    return wide
+
+
+def _through(
+    layer: Layer,
+    shapes: Sequence[tuple[int, int]],
+    masks: Sequence[Tensor | None],
+    heads: int,
+    drops: Sequence[Drop],
+    wide: Tensor,
+    low: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """States [T, H] after one layer, in the dtype of the parameters and in that of the products."""
+    dtype = low.dtype
+    weight = torch.cat([linear.weight.to(dtype) for linear in layer.projections])  # [3 H, H]
+    bias = torch.cat([linear.bias.to(dtype) for linear in layer.projections])
+    seen = attention(functional.linear(low, weight, bias), shapes, masks, heads, drops[0])
+    wide, low = add_norm(_linear(layer.out, seen), wide, layer.out_norm, drops[1])
+    down = layer.down
+    change = gelu_linear(_linear(layer.up, low), down.weight.to(dtype), down.bias.to(dtype))
+    return add_norm(change, wide, layer.down_norm, drops[2])
+
+
+def _linear(linear: nn.Linear, x: Tensor) -> Tensor:
+    return functional.linear(x, linear.weight.to(x.dtype), linear.bias.to(x.dtype))
+
+
+def _dtype(weight: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
+
+
+def _drops(training: bool) -> Callable[[nn.Dropout | None], Drop]:
+    """From a dropout module to what it drops in this pass, each with a seed of its own."""
+    if not training:
+        return lambda _: Drop(0.0, 0)
+    seed = seeds()
+    return lambda module: Drop(module.p if module is not None else 0.0, seed())
