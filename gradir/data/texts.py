@@ -243,7 +243,7 @@ def _hashed(ids: Sequence[bytes]) -> NDArray[np.uint64]:
         ids = [one if len(one) <= _LONG else hashlib.blake2b(one, digest_size=16).digest() for one in ids]
     lengths = np.fromiter(map(len, ids), np.uint64, len(ids))
     width = -(-int(lengths.max(initial=1)) // 8) * 8
-    words = np.array(ids, f"S{width}").view("<u8").reshape(len(ids), -1)  # [k, words of eight bytes]
+    words = np.array(ids, f"S{width}").view("<u8").reshape(len(ids), width // 8)  # [k, words of eight bytes]
     found = lengths
     for place in range(words.shape[1]):
         found = np.where(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradir.data.qrels import read_qrels
 from gradir.data.records import GradedDoc, GradedList
 from gradir.data.runs import aligned, iter_columns
 from gradir.data.topics import read_topics
 from gradir.errors import GradirError, InputError
-from gradir.mine.choose import Mined, Rules, Teacher, mined
+from gradir.mine.choose import Rules, Teacher, mined
 from gradir.mine.copies import Copies
 from gradir.mine.tally import Tally, table
+
+if TYPE_CHECKING:
+    from gradir.data.run_reading import QueryColumns
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,57 @@ class Sources:
         return stems if len(set(stems)) == len(stems) else [str(path) for path in self.runs]
 
 
+class Mining:
+    """What is known of the queries, held in memory, and the rules.
+
+    Args:
+        sources: What is mined.
+        rules: What makes a negative.
+        tally: Counts what becomes of it.
+    """
+
+    def __init__(self, sources: Sources, rules: Rules, tally: Tally):
+        self.sources, self.rules, self.tally = sources, rules, tally
+        self.judged = _with_positives(sources.qrels, rules.min_grade)
+        self._queries = {query.qid: query.text for query in read_topics(sources.topics) if query.qid in self.judged}
+        self._copies: Copies | None = None
+        if sources.corpus:
+            self._copies = Copies(sources.corpus, {docid for qid in self.judged for docid in self._positives(qid)})
+        self._labels = [f"run:{name}" for name in sources.names()]
+        self._scored = bool(sources.teacher) or len(sources.runs) == 1  # on one scale
+
+    def list_of(
+        self, qid: str, runs: Sequence[QueryColumns | None], teacher: Teacher | None = None
+    ) -> GradedList | None:
+        """The graded list of a query with positives; None where it has no negative.
+
+        Args:
+            qid: The query.
+            runs: Its documents in each run, best first.
+            teacher: Its scores that stand in for theirs.
+
+        Raises:
+            InputError: It is not among the topics.
+        """
+        if qid not in self._queries:
+            problem = f"query {qid} of the run is not in it"
+            raise InputError(self.sources.topics, problem, "Do run and topics belong together?")
+        judged, positives = self.judged[qid], self._positives(qid)
+        copies = self._copies.of(positives) if self._copies else ()
+        found = mined(qid, runs, judged, self.rules, teacher, copies)
+        self.tally.add(found, len(positives))
+        if not found.docids:
+            return None
+        held, scores = (found.held, found.scores.tolist()) if self._scored else ({}, [None] * len(found.docids))
+        docs = [GradedDoc(docid, judged[docid], "qrels", held.get(docid)) for docid in positives]
+        labels = [self._labels[run] for run in found.runs.tolist()]
+        docs += map(GradedDoc, found.docids, repeat(0), labels, scores)
+        return GradedList(qid, self._queries[qid], tuple(docs))
+
+    def _positives(self, qid: str) -> list[str]:
+        return [docid for docid, grade in self.judged[qid].items() if grade >= self.rules.min_grade]
+
+
 def graded_lists(sources: Sources, rules: Rules, tally: Tally) -> Iterator[GradedList]:
     """The list of each query that has a negative, in the order of the first run; what is not in it, of the next.
 
@@ -55,33 +110,21 @@ def graded_lists(sources: Sources, rules: Rules, tally: Tally) -> Iterator[Grade
         InputError: A query with positives is not among the topics, or no query of the runs has positives.
         GradirError: No negative is left.
     """
-    judged = _with_positives(sources.qrels, rules.min_grade)
-    queries = {query.qid: query.text for query in read_topics(sources.topics) if query.qid in judged}
-    positives = {qid: [docid for docid, grade in of.items() if grade >= rules.min_grade] for qid, of in judged.items()}
-    copies = Copies(sources.corpus, {docid for of in positives.values() for docid in of}) if sources.corpus else None
-    names, scored = sources.names(), bool(sources.teacher) or len(sources.runs) == 1
+    mining, queries = Mining(sources, rules, tally), 0
     paths = [*sources.runs, *([sources.teacher] if sources.teacher else [])]
-    found_queries = 0
     for qid, found in _with_bar(aligned([iter_columns(path) for path in paths])):
         teacher = Teacher(found.pop()) if sources.teacher else None
         if not any(found):
             continue  # known to the teacher alone
-        if qid not in judged:
+        if qid not in mining.judged:
             tally.unjudged += 1
             continue
-        if qid not in queries:
-            raise InputError(
-                sources.topics, f"query {qid} of the run is not in it", "Do run and topics belong together?"
-            )
-        found_queries += 1
-        alike = copies.of(positives[qid]) if copies else ()
-        one = mined(qid, found, judged[qid], rules, teacher, alike)
-        tally.add(one, len(positives[qid]))
-        if one.docids:
-            good = [_positive(docid, judged[qid][docid], one, scored) for docid in positives[qid]]
-            yield GradedList(qid, queries[qid], (*good, *_negatives(one, names, scored)))
-    tally.not_found = len(judged) - found_queries
-    if not found_queries:
+        queries += 1
+        one = mining.list_of(qid, found, teacher)
+        if one:
+            yield one
+    tally.not_found = len(mining.judged) - queries
+    if not queries:
         problem = f"none of its queries has a positive in {sources.qrels} (grade {rules.min_grade} or above)"
         raise InputError(sources.runs[0], problem, "Do run and qrels belong together?")
     if not tally.written:
@@ -90,15 +133,6 @@ def graded_lists(sources: Sources, rules: Rules, tally: Tally) -> Iterator[Grade
 
 def _with_positives(qrels: str, min_grade: int) -> dict[str, dict[str, int]]:
     return {qid: of for qid, of in read_qrels(qrels).items() if max(of.values()) >= min_grade}
-
-
-def _positive(docid: str, grade: int, one: Mined, scored: bool) -> GradedDoc:
-    return GradedDoc(docid, grade, "qrels", one.held.get(docid) if scored else None)
-
-
-def _negatives(one: Mined, names: Sequence[str], scored: bool) -> Iterator[GradedDoc]:
-    for docid, run, score in zip(one.docids, one.runs.tolist(), one.scores.tolist(), strict=True):
-        yield GradedDoc(docid, 0, f"run:{names[run]}", score if scored else None)
 
 
 def _with_bar(queries: Iterator[tuple[str, list[Any]]]) -> Iterator[tuple[str, list[Any]]]:

@@ -82,7 +82,7 @@ def splade_pool(
         logits = max_products(hidden, mask, weight, tile).float()  # plain operations, which an ONNX graph has
         return _activated(logits if bias is None else logits + bias.float(), activation)
     twice = activation == "log1p_relu"
-    return max_weights(_repeated(hidden, mask).flatten(0, 1), [hidden.shape[:2]], weight, bias, tile, twice)
+    return max_weights(repeated(hidden, mask).flatten(0, 1), [hidden.shape[:2]], weight, bias, tile, twice)
 
 
 def _activated(logits: Tensor, activation: Activation) -> Tensor:
@@ -121,11 +121,11 @@ def max_products(hidden: Tensor, mask: Tensor, weight: Tensor, tile: int = VOCAB
 
     Arguments as in `splade_pool`. Returns [B, V] in the dtype of the products.
     """
-    states = _repeated(hidden, mask)
+    states = repeated(hidden, mask)
     with torch.no_grad():
         return torch.cat([(states @ rows.T).amax(1) for rows in weight.split(tile)], dim=-1)  # [B, V]
 
 
-def _repeated(hidden: Tensor, mask: Tensor) -> Tensor:
+def repeated(hidden: Tensor, mask: Tensor) -> Tensor:
     """A padding position repeats the first token: a repeated value does not change a maximum, and no tile needs a mask."""
     return torch.where(mask.unsqueeze(-1).bool(), hidden, hidden[:, :1])  # [B, S, H]

@@ -139,7 +139,7 @@ class DrawnLists(Dataset[GradedList]):
     def __len__(self) -> int:
         return len(self.lists)
 
-    def __getitem__(self, key: Key) -> GradedList:  # type: ignore[override]
+    def __getitem__(self, key: Key) -> GradedList:
         epoch, index = key
         drawn = self.lists.draw(index, epoch)
         size = self.group_size
@@ -155,9 +155,9 @@ class DrawnLists(Dataset[GradedList]):
 class Collate:
     """A step's lists as tensors.
 
-    The result has `chunks`, each with the tokens of `queries` and of their `documents` as `token_blocks` gives them; `micro` [B], which
-    batch of the step each query belongs to; and of each document of all lists, [M] each: `owner`, the place of its query, int64;
-    `grades`, float32; `teacher`, float32, NaN where there is no score; `keys`, int64, equal where texts are equal. `qids` names the
+    The result has `chunks`, each with the tokens of `queries` and of their `documents` as `token_blocks` gives them; `micro` [B],
+    which batch of the step each query belongs to; and of each document of all lists, [M] each: `owner`, the place of its query,
+    int64; `grades`, float32; `teacher`, float32, NaN where there is no score; `keys`, int64, equal where texts are equal. `qids` names the
     queries, `tokens` counts tokens without padding.
 
     Args:

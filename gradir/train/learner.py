@@ -105,7 +105,8 @@ class Learner(nn.Module):
             queries, documents = gather_with_grad(queries), gather_with_grad(documents)
             known = {name: gather_rows(value) for name, value in known.items()}
         labels = labels_of(len(queries), **known)
-        totals, parts = [], {}
+        totals: list[Tensor] = []
+        parts: Parts = {}
         for size in self.sizes or [queries.shape[1]]:
             total, found = self.objective(self._scores(queries, documents, size), labels)
             totals.append(total)

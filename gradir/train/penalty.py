@@ -69,7 +69,9 @@ class Penalty(nn.Module):
             total = total + self.settings.anti_collapse * anti_collapse(*totals)
         seen = torch.stack([l0(queries), l0(documents), empty_share(queries), empty_share(documents)])
         seen = gather_rows(seen.unsqueeze(0)).mean(0)  # the same on every device
-        self._observe(*seen.tolist(), trained={name for name, weights in rows.items() if weights.requires_grad})
+        active, empty = seen.tolist()[:2], seen.tolist()[2:]
+        trained = [weights.requires_grad for weights in rows.values()]
+        self._observe(list(zip(rows, active, empty, trained, strict=True)))
         parts |= {"terms_query": seen[0], "terms_doc": seen[1], "empty": (seen[2] + seen[3]) / 2}
         parts |= {f"lambda_{name}": torch.tensor(one.weight) for name, one in self.controllers.items()}
         return total, parts
@@ -85,15 +87,17 @@ class Penalty(nn.Module):
         frequency: Any = self.frequencies[name]
         return df_flops(mean, frequency.update(weights))
 
-    def _observe(
-        self, terms_query: float, terms_doc: float, empty_query: float, empty_doc: float, trained: set[str]
-    ) -> None:
-        """Adjust the weights; see to it that nothing has collapsed. Queries without a model are as they are."""
+    def _observe(self, sides: list[tuple[str, float, float, bool]]) -> None:
+        """Adjust the weights; see to it that nothing has collapsed. Queries without a model are as they are.
+
+        Args:
+            sides: (name, active terms, share of empty vectors, whether it is trained) of each.
+        """
         complete = self.schedule.complete(self.step)
-        for name, terms, empty in (("query", terms_query, empty_query), ("doc", terms_doc, empty_doc)):
+        for name, terms, empty, trained in sides:
             if name in self.controllers:
                 self.controllers[name].observe(terms, complete)
-            if name in trained:
+            if trained:
                 self.alarm.observe(name, terms, empty, complete)
         self.step += 1
 

@@ -21,7 +21,8 @@ class LiveLine(TrainerCallback):
     """
 
     def __init__(self, description: str):
-        self.description, self._bar, self._dev = description, None, ""
+        self.description, self._numbers, self._dev = description, "", ""
+        self._bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Open the line where the run begins or goes on."""
@@ -42,7 +43,7 @@ class LiveLine(TrainerCallback):
             self._dev = f", dev {measure.removeprefix('dev_')} {logs[measure]:.4f}"
         elif "loss" in logs:
             self._numbers = described(logs)
-        self._bar.set_postfix_str(getattr(self, "_numbers", "") + self._dev)
+        self._bar.set_postfix_str(self._numbers + self._dev)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the line."""
@@ -71,8 +72,9 @@ def write_log(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """`training.jsonl`: a line for each entry of the log, without what depends on the machine's speed."""
     from gradir.data.jsonl import write_objects
 
-    rows = ({key: value for key, value in row.items() if key not in _TIMES} for row in history if not _is_summary(row))
-    write_objects(path, rows)
+    rows = (row for row in history if not _is_summary(row))
+    # A checkpoint that was read has its keys in order.
+    write_objects(path, ({key: row[key] for key in sorted(row) if key not in _TIMES} for row in rows))
 
 
 def _is_summary(row: Mapping[str, Any]) -> bool:

@@ -144,7 +144,9 @@ def _idf(retriever: Retriever, corpora: list[str]) -> Tensor:
 def _freeze(retriever: Retriever, config: TrainConfig) -> None:
     """Switch off what is not to be trained."""
     if config.freeze != "none" and retriever.query is None:
-        raise GradirError(f"`freeze` {config.freeze}: queries and documents share one encoder. Give query_side separate.")
+        raise GradirError(
+            f"`freeze` {config.freeze}: queries and documents share one encoder. Give query_side separate."
+        )
     frozen = {"doc": [retriever.document], "query": [retriever.query], "none": []}[config.freeze]
     if isinstance(retriever.query, StaticEncoder) and retriever.config.query_side != "weights":
         frozen.append(retriever.query)

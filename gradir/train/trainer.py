@@ -29,8 +29,8 @@ Evaluate = Callable[[], dict[str, float]]
 class Trainer(transformers.Trainer):
     """Trains a learner.
 
-    Checkpoints stand in the folder `output_dir` of the arguments, `checkpoint-STEP`, and get their name when they are whole; the best
-    weights by the dev measure in `best`.
+    Checkpoints stand in the folder `output_dir` of the arguments, `checkpoint-STEP`, and get their name when they are whole; the
+    best weights by the dev measure in `best`.
 
     Args:
         learner: A module whose `forward(batch)` gives `{"loss": …, part: …}`, scalars. Where batches have several chunks and
@@ -71,6 +71,7 @@ class Trainer(transformers.Trainer):
         self.learner: Any = learner
         self.sampler, self.collate, self.dev, self.patience = sampler, collate, evaluate, patience
         self.cached, self.after_step = cached, after_step
+        self.folder = Path(str(args.output_dir))
         self.tokens = 0  # of this process, in this run
         self._sums: defaultdict[str, float] = defaultdict(float)
         self._steps_summed, self._since = 0, time.perf_counter()
@@ -79,7 +80,7 @@ class Trainer(transformers.Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches by the sampler, which already knows of the processes."""
         return DataLoader(
-            self.train_dataset,  # type: ignore[arg-type]
+            self.train_dataset,
             batch_sampler=self.sampler,  # type: ignore[arg-type]
             collate_fn=self.collate,
             num_workers=self.args.dataloader_num_workers,
@@ -169,7 +170,9 @@ class Trainer(transformers.Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The dev measures; the best weights so far are kept, and training stops where they get no better."""
-        if self.dev is None:
+        done = self.state.log_history[-1] if self.state.log_history else {}
+        # Hugging Face's loop asks once more when the last step ends the epoch.
+        if self.dev is None or (done.get("step") == self.state.global_step and _measures(done)):
             return {}
         started = time.perf_counter()
         measures = self._on_first(self.dev)
@@ -193,7 +196,7 @@ class Trainer(transformers.Trainer):
         return measures
 
     def _keep_best(self, name: str, value: float) -> None:
-        folder = Path(self.args.output_dir)
+        folder = self.folder
         writing = folder / f"{BEST}.writing"
         self.save_model(str(writing))
         if self.is_world_process_zero():
@@ -203,7 +206,7 @@ class Trainer(transformers.Trainer):
 
     def load_best(self) -> dict[str, Any] | None:
         """Put the best weights back; returns their step and measure, None where there was no evaluation."""
-        folder = Path(self.args.output_dir) / BEST
+        folder = self.folder / BEST
         if self.dev is None or not folder.exists():
             return None
         self._load_from_checkpoint(str(folder))
@@ -211,14 +214,16 @@ class Trainer(transformers.Trainer):
         return note
 
     def _get_output_dir(self, trial: Any) -> str:
-        return str(Path(self.args.output_dir) / "writing")
+        return str(self.folder / "writing")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """As Hugging Face's, but a checkpoint gets its name once it is whole, and only then the one before goes."""
+        if (self.folder / f"checkpoint-{self.state.global_step}").exists():
+            return  # asked for twice, as the last evaluation is
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+            folder, name = self.folder, f"checkpoint-{self.state.global_step}"
             _put(folder / "writing" / name, folder / name)
             for old in folder.glob("checkpoint-*"):
                 if old.name != name:
@@ -229,7 +234,7 @@ class Trainer(transformers.Trainer):
         """Weights as safetensors, those that are shared once; what learns without gradients beside them."""
         from safetensors.torch import save_file
 
-        folder = Path(output_dir or str(self.args.output_dir))
+        folder = Path(output_dir or self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = dict(state_dict or self.learner.state_dict())
         seen: dict[int, str] = {}
@@ -307,6 +312,11 @@ def _put(made: Path, place: Path) -> None:
     if place.exists():
         shutil.rmtree(place)
     os.replace(made, place)
+
+
+def _measures(row: Mapping[str, Any]) -> bool:
+    """Whether a line of the log is that of an evaluation."""
+    return any(name.startswith("dev_") for name in row)
 
 
 def _some(names: list[str]) -> str:

@@ -162,7 +162,7 @@ def test_a_random_pick_depends_on_the_seed_and_the_query_alone() -> None:
         return mined(qid, runs, judged, Rules(k=5, pick="random", seed=seed)).docids
 
     random.seed(3)
-    np.random.seed(3)  # noqa: NPY002
+    np.random.seed(3)
     first = picked("q1", 1)
     assert first == picked("q1", 1)
     assert len({tuple(first), tuple(picked("q1", 2)), tuple(picked("q2", 1))}) == 3

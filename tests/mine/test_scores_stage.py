@@ -184,7 +184,7 @@ def test_rescaled_scores_spread_as_the_first_members(folder: Folder) -> None:
 def test_a_pair_that_a_file_lacks(folder: Folder, raises_error: Any) -> None:
     a = folder.run("a", {"q": [("x", 2.0), ("y", 1.0)], "r": [("x", 1.0)]})
     b = folder.run("b", {"q": [("x", 1.0), ("z", 0.0)], "s": [("x", 1.0)]})
-    with raises_error("b.trec", "query q, document y has no score", "--missing drop"):
+    with raises_error("a.trec", "query q, document z has no score", "--missing drop"):
         scores(folder.path / "out.trec", scores=[a, b])
     assert not (folder.path / "out.trec").exists()
     scores(folder.path / "out.trec", scores=[a, b], missing="drop", normalize="none")

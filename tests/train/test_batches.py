@@ -27,7 +27,9 @@ class Numbered:
         return np.random.default_rng(epoch).permutation(self.count)
 
     def draw(self, index: int, epoch: int) -> GradedList:
-        docs = [GradedDoc(f"d{i}", 3 * (i == 1), "rule", None, "word " * (1 + (index * 7) % 50)) for i in range(self.size)]
+        docs = [
+            GradedDoc(f"d{i}", 3 * (i == 1), "rule", None, "word " * (1 + (index * 7) % 50)) for i in range(self.size)
+        ]
         return GradedList(f"q{index}", "query", tuple(docs))
 
 

@@ -31,7 +31,14 @@ def test_settings_reach_into_mappings() -> None:
 def test_flags_overrule_the_file_and_settings_both(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("format: 1\nencoder: e\noutput: o\nepochs: 2\nbatch_size: 3\nseed: 1\n")
-    flags = {"lists": ["a", "b"], "corpus": ["c"], "steps": 9, "batch_size": 4, "lambda_doc": 0.1, "loss": ["kl", "infonce:0.1"]}
+    flags = {
+        "lists": ["a", "b"],
+        "corpus": ["c"],
+        "steps": 9,
+        "batch_size": 4,
+        "lambda_doc": 0.1,
+        "loss": ["kl", "infonce:0.1"],
+    }
     values = settings(path, flags, ["batch_size=5"])
     assert values["lists"] == [{"lists": "a", "corpus": ["c"]}, {"lists": "b", "corpus": ["c"]}]
     assert values["losses"] == [{"name": "kl"}, {"name": "infonce", "weight": 0.1}]

@@ -18,6 +18,7 @@ from gradir.data.records import Document, GradedList, Qrel, Query
 from gradir.data.topics import write_topics
 from gradir.engine.cross_encoder import Reranker
 from gradir.train.__main__ import main
+from gradir.train.cross import CrossModel
 from gradir.train.dev import DevSet
 
 STEPS = 60
@@ -124,6 +125,8 @@ def test_adapters_are_merged_and_the_head_learns(
     table = "shared.weight" if method == "mono-t5" else "bert.embeddings.word_embeddings.weight"
     plain = table if method == "mono-t5" else table.removeprefix("bert.")
     assert (before[plain] == after[table]).all()
+    if method == "mono-bert":
+        assert (CrossModel.open(start).model.classifier.weight != after["classifier.weight"]).all()
     dev = DevSet.open(work, qrels=work / "dev.tsv", run=work / "run.trec")
     measures = [row["dev_nDCG@10"] for row in log if "dev_nDCG@10" in row]
     model = Reranker.open(tmp_path / "model", device="cpu", dtype="float32")

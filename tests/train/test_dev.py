@@ -229,6 +229,8 @@ def test_an_encoder_that_finds_nothing_scores_nothing(collection: Path) -> None:
     nothing = lambda texts: sparse.csr_array((len(texts), TERMS), dtype=np.float32)  # noqa: E731
     assert set(opened(collection).retrieval(nothing, nothing).values()) == {0.0}
     assert set(opened(collection, run=collection / "run.trec").retrieval(nothing, nothing).values()) == {0.0}
+    # as in exact search, what scores 0 or less in sparse vectors is not found
+    assert set(opened(collection).retrieval(encode_sparse, lambda texts: -encode_sparse(texts)).values()) == {0.0}
 
 
 def test_all_problems_at_once(raises_error: Any, tmp_path: Path) -> None:

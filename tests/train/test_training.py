@@ -109,7 +109,10 @@ def test_dropout_is_the_same_in_the_second_pass(config: Callable[..., Path]) -> 
 def test_accumulated_batches_share_the_regulariser_but_not_the_negatives(config: Callable[..., Path]) -> None:
     run = log_of(splade(config("accumulated", "splade", accumulate=2, dropout=0.0, steps=2)))
     whole = log_of(splade(config("at-once", "splade", batch_size=8, dropout=0.0, steps=2)))
-    for name in ("flops_doc", "flops_query"):  # of the second step, where the weight is above 0 and the model nearly the same
+    for name in (
+        "flops_doc",
+        "flops_query",
+    ):  # of the second step, where the weight is above 0 and the model nearly the same
         assert run[1][name] == pytest.approx(whole[1][name], rel=0.05)
     assert run[0]["infonce"] < whole[0]["infonce"]  # half as many negatives
 
@@ -241,5 +244,7 @@ def test_two_processes_learn_as_one_with_twice_the_batch(config: Callable[..., P
     )
     together = log_of(tmp_path / "together")
     assert [row["loss"] for row in together] == pytest.approx([row["loss"] for row in alone], rel=1e-3)
-    assert [row["flops_doc"] for row in together[1:]] == pytest.approx([row["flops_doc"] for row in alone[1:]], rel=1e-3)
+    assert [row["flops_doc"] for row in together[1:]] == pytest.approx(
+        [row["flops_doc"] for row in alone[1:]], rel=1e-3
+    )
     assert torch.isfinite(torch.tensor([row["grad_norm"] for row in together])).all()
