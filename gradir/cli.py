@@ -14,7 +14,8 @@ COMMANDS = {
     "doctor": ("gradir.doctor", "what is installed, missing or clashing, with the fix"),
     "demo": ("gradir.demo.__main__", "the whole job on the built-in collection or a BEIR folder"),
     "collection": ("gradir.collection.__main__", "the built-in demonstration collection"),
-    "train": ("gradir.train.__main__", "make encoders"),
+    "mine": ("gradir.mine.__main__", "hard negatives and teacher scores into graded lists"),
+    "train": ("gradir.train.__main__", "dense and SPLADE encoders, rerankers, from graded lists"),
     "export": (
         "gradir.export.__main__",
         "an encoder to one folder for Pyserini, Anserini, sentence-transformers and ONNX",
@@ -25,6 +26,7 @@ COMMANDS = {
     "search": ("gradir.search.__main__", "topics and an index to a TREC run"),
     "fuse": ("gradir.fuse.__main__", "several runs to one"),
     "rerank": ("gradir.rerank.__main__", "a run's best documents put in order by a cross-encoder"),
+    "reproduce": ("gradir.reproduce.__main__", "a recipe from the first step to checked scores"),
     "evaluate": ("gradir.evaluate.__main__", "runs and qrels to measures"),
     "pyserini": ("gradir.run_pyserini", "any unmodified Pyserini command with the JVM prepared"),
 }

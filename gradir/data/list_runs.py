@@ -44,11 +44,11 @@ def run_pool(take: Take, numbers: Mapping[str, int], texts: Texts, relevant: Rel
     counts = dict.fromkeys(("unknown_queries", "unknown_documents", "other_ranks", "judged_relevant"), 0)
     if take.margin is not None:
         counts |= {"above_margin": 0, "queries_without_margin": 0}
-    found, known = bytearray(), False
+    found, seen, known = bytearray(), False, False
     # the margin is measured by documents of any rank, and only ranks that are kept need be looked up otherwise
     deepest = None if take.margin is not None else take.rank[1]
     for hits in _hits(take.file, numbers, texts, counts, deepest):
-        known |= bool((hits.rows >= 0).any())
+        seen, known = True, known or bool((hits.rows >= 0).any())
         kept = _kept(take, hits, relevant, counts)
         owner, rows = hits.queries[kept], hits.rows[kept].astype(np.int32)
         if take.pick == "bottom":
@@ -57,7 +57,7 @@ def run_pool(take: Take, numbers: Mapping[str, int], texts: Texts, relevant: Rel
         begin[owner[first]] = first + len(found) // rows.itemsize
         count[owner[first]] = np.diff(first, append=len(owner))
         found += rows.tobytes()
-    if not known and counts["unknown_documents"]:
+    if seen and not known:
         raise InputError(take.file, f"names no document of {', '.join(texts.corpora)}", "Is it the right corpus?")
     grade = np.array([take.new_grade(0)], np.int8)
     return Pool(begin, count, np.frombuffer(found, np.int32), grade, counts)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -80,21 +81,21 @@ class Mined(NamedTuple):
     """
 
     docids: list[str]
-    ranks: Places
-    runs: Places
-    scores: Scores
+    ranks: list[int]
+    runs: list[int]
+    scores: list[float]
     held: dict[str, float]
     candidates: int
     dropped: NDArray[np.int64]
     missing: bool
 
 
-class _Judge(NamedTuple):
-    """Scores that decide, of the documents at some places of the pool, and what they are compared with."""
+class _Mark(NamedTuple):
+    """Documents that are dropped: which of those at some places of the pool (None: of all), by mask or number."""
 
-    places: Places | slice
-    scores: Scores
-    positive: float | None
+    code: int
+    places: Places | None
+    which: Mask | Places
 
 
 def mined(
@@ -117,7 +118,7 @@ def mined(
     """
     import pyarrow as pa
 
-    names, limits = pa.array(judged, pa.string()), rules.limits
+    names, limits = pa.array(list(judged), pa.string()), rules.limits
     relevant = np.fromiter(judged.values(), np.int64, len(judged)) >= rules.min_grade
     rankings = [ranking(number, one, names) for number, one in enumerate(runs) if one is not None]
     deciding = rankings if teacher is None else _teacher_ranking(teacher, names)
@@ -126,22 +127,24 @@ def mined(
     if limits.compares and limits.missing == "skip":
         rankings = [one for one in rankings if positives.get(_TEACHER if teacher else one.number) is not None]
     if not rankings:
-        none = np.zeros(0, np.int64)
-        return Mined([], none, none, np.zeros(0), {}, 0, np.zeros(len(REASONS), np.int64), missing)
+        return Mined([], [], [], [], {}, 0, np.zeros(len(REASONS), np.int64), missing)
     pool = pooled(rankings)
-    codes, scores = _known(pool, rankings, relevant, rules.drop_judged), pool.scores
+    marks = _judgements(pool, rankings, relevant, rules.drop_judged)
     if copies:
-        _drop(codes, members(pool.docids, copies), "copy")
+        marks.append(_Mark(_CODES["copy"], None, members(pool.docids, copies)))
     if teacher:
         scores = looked_up(pool.docids, teacher.columns)
-        _drop(codes, np.isnan(scores), "no_teacher_score")
-        judges = [_Judge(slice(None), scores, positives.get(_TEACHER))]
+        marks.append(_Mark(_CODES["no_teacher_score"], None, np.isnan(scores)))
+        marks += _forbidden(None, scores, positives.get(_TEACHER), limits)
     else:
-        pairs = zip(pool.places, rankings, strict=True)
-        judges = [_Judge(places, one.scores, positives[one.number]) for places, one in pairs]
-    _limit(codes, judges, limits)
+        scores = pool.scores
+        for places, one in zip(pool.places, rankings, strict=True):
+            marks += _forbidden(places, one.scores, positives[one.number], limits)
+    chosen, candidates, dropped = _chosen(qid, pool, marks, rules)
+    docids = [pool.docids[place].as_py() for place in chosen]
+    ranks, sources, found = (column[chosen].tolist() for column in (pool.ranks, pool.runs, scores))
     held = _held(deciding[0], list(judged), relevant) if deciding else {}
-    return _outcome(qid, pool, codes, scores, rules)._replace(held=held, missing=missing)
+    return Mined(docids, ranks, sources, found, held, candidates, dropped, missing)
 
 
 def _teacher_ranking(teacher: Teacher, names: pa.StringArray) -> list[Ranking]:
@@ -158,41 +161,32 @@ def _held(one: Ranking, names: Sequence[str], relevant: Mask) -> dict[str, float
     return {names[which]: score for which, score in pairs if relevant[which]}
 
 
-def _known(pool: Pool, rankings: Sequence[Ranking], relevant: Mask, drop_judged: bool) -> NDArray[np.int8]:
-    """Why each document is dropped for its judgement, [U]."""
-    codes = np.zeros(len(pool.ranks), np.int8)
+def _judgements(pool: Pool, rankings: Sequence[Ranking], relevant: Mask, drop_judged: bool) -> list[_Mark]:
+    marks = []
     for places, one in zip(pool.places, rankings, strict=True):
-        at, good = places[one.known], relevant[one.judged]
-        codes[at[good]] = _CODES["relevant"]
+        good = relevant[one.judged]
+        marks.append(_Mark(_CODES["relevant"], places, one.known[good]))
         if drop_judged:
-            codes[at[~good]] = _CODES["judged"]
-    return codes
+            marks.append(_Mark(_CODES["judged"], places, one.known[~good]))
+    return marks
 
 
-def _limit(codes: NDArray[np.int8], judges: Sequence[_Judge], limits: Limits) -> None:
-    """Drop what the scores of any judge forbid."""
-    forbidden: dict[str, Mask] = {}
-    for places, scores, positive in judges:
-        for reason, mask in limits.dropped(scores, positive):
-            forbidden.setdefault(reason, np.zeros(len(codes), bool))[places] |= mask
-    for reason in REASONS:
-        if reason in forbidden:
-            _drop(codes, forbidden[reason], reason)
+def _forbidden(places: Places | None, scores: Scores, positive: float | None, limits: Limits) -> Iterator[_Mark]:
+    return (_Mark(_CODES[reason], places, mask) for reason, mask in limits.dropped(scores, positive))
 
 
-def _drop(codes: NDArray[np.int8], mask: Mask, reason: str) -> None:
-    codes[mask & (codes == 0)] = _CODES[reason]
-
-
-def _outcome(qid: str, pool: Pool, codes: NDArray[np.int8], scores: Scores, rules: Rules) -> Mined:
-    """What is picked from the window of ranks."""
-    window = (pool.ranks >= rules.first) & (pool.ranks <= rules.last)
-    chosen = _picked(np.flatnonzero(window & (codes == 0)), qid, rules)
-    counts = np.bincount(codes[window], minlength=len(REASONS) + 1)
-    candidates, dropped = int(counts.sum()), counts[1:]
+def _chosen(qid: str, pool: Pool, marks: list[_Mark], rules: Rules) -> tuple[list[int], int, NDArray[np.int64]]:
+    """(places of the negatives, candidates, how many were dropped for each reason)."""
+    codes = np.zeros(len(pool.ranks), np.int8)
+    for code, places, which in sorted(marks, key=itemgetter(0), reverse=True):  # the first reason is written last
+        codes[which if places is None else places[which]] = code
+    first, end = np.searchsorted(pool.ranks, (rules.first, rules.last + 1)).tolist()
+    window = codes[first:end]
+    counts = np.bincount(window, minlength=len(REASONS) + 1)
+    chosen = _picked(np.flatnonzero(window == 0) + first, qid, rules).tolist()
+    dropped = counts[1:]
     dropped[-1] = counts[0] - len(chosen)
-    docids = pool.docids.take(chosen).to_pylist()
-    return Mined(docids, pool.ranks[chosen], pool.runs[chosen], scores[chosen], {}, candidates, dropped, False)
+    return chosen, len(window), dropped
 
 
 def _picked(left: Places, qid: str, rules: Rules) -> Places:

@@ -86,9 +86,9 @@ class Mining:
         self.tally.add(found, len(positives))
         if not found.docids:
             return None
-        held, scores = (found.held, found.scores.tolist()) if self._scored else ({}, [None] * len(found.docids))
+        held, scores = (found.held, found.scores) if self._scored else ({}, [None] * len(found.docids))
         docs = [GradedDoc(docid, judged[docid], "qrels", held.get(docid)) for docid in positives]
-        labels = [self._labels[run] for run in found.runs.tolist()]
+        labels = [self._labels[run] for run in found.runs]
         docs += map(GradedDoc, found.docids, repeat(0), labels, scores)
         return GradedList(qid, self._queries[qid], tuple(docs))
 

@@ -44,14 +44,14 @@ class Pool(NamedTuple):
         ranks: The best rank of each, from 1, [U].
         runs: The number of the run that has it there, [U].
         scores: Its score there, [U].
-        places: Where each run's documents are among these, [k] each.
+        places: Where each run's documents are among these, [k] each; None where they are these.
     """
 
     docids: pa.StringArray
     ranks: Places
     runs: Places
     scores: Scores
-    places: Sequence[Places]
+    places: Sequence[Places | None]
 
 
 def ranking(number: int, columns: QueryColumns, names: pa.StringArray) -> Ranking:
@@ -69,7 +69,7 @@ def pooled(rankings: Sequence[Ranking]) -> Pool:
     ranks = [np.arange(1, length + 1) for length in lengths]
     if len(rankings) == 1:
         one = rankings[0]
-        return Pool(one.docids, ranks[0], np.full(lengths[0], one.number), one.scores, [ranks[0] - 1])
+        return Pool(one.docids, ranks[0], np.full(lengths[0], one.number), one.scores, [None])
     encoded = pa.concat_arrays([one.docids for one in rankings]).dictionary_encode()
     codes, all_ranks = encoded.indices.to_numpy(), np.concatenate(ranks)
     runs = np.repeat([one.number for one in rankings], lengths)
@@ -78,7 +78,7 @@ def pooled(rankings: Sequence[Ranking]) -> Pool:
     lines = order[np.sort(first)]  # the best line of each document, [U]
     place_of = np.empty(len(lines), np.int64)
     place_of[codes[lines]] = np.arange(len(lines))
-    places = np.split(place_of[codes], np.cumsum(lengths)[:-1])
+    places: list[Places | None] = [*np.split(place_of[codes], np.cumsum(lengths)[:-1])]
     scores = np.concatenate([one.scores for one in rankings])[lines]
     return Pool(encoded.dictionary.take(codes[lines]), all_ranks[lines], runs[lines], scores, places)
 

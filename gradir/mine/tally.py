@@ -42,8 +42,9 @@ class Tally:
         self._positives = self._held = self._candidates = self._kept = 0
         self._dropped = np.zeros(len(REASONS), np.int64)
         self._ranks, self._positive_scores = 0.0, 0.0
-        scores = 1 if taught else len(self._runs)
-        self._numbers, self._sums = np.zeros(scores, np.int64), np.zeros(scores)
+        scales = 1 if taught else len(self._runs)
+        # Of each run, or of the teacher: negatives, and the sum of their scores.
+        self._numbers, self._sums = [0] * scales, [0.0] * scales
 
     def add(self, found: Mined, positives: int) -> None:
         """Count a query with so many positives."""
@@ -55,12 +56,13 @@ class Tally:
         self._candidates += found.candidates
         self._dropped += found.dropped
         self._kept += len(found.docids)
-        self._ranks += int(found.ranks.sum())
+        self._ranks += sum(found.ranks)
         self._held += len(found.held)
         self._positive_scores += sum(found.held.values())
-        sources = np.zeros(len(found.runs), np.int64) if self._taught else found.runs
-        self._numbers += np.bincount(sources, minlength=len(self._numbers))
-        self._sums += np.bincount(sources, found.scores, len(self._sums))
+        for run, score in zip(found.runs, found.scores, strict=True):
+            place = 0 if self._taught else run
+            self._numbers[place] += 1
+            self._sums[place] += score
 
     @property
     def written(self) -> int:
@@ -92,9 +94,9 @@ class Tally:
 
     def _means(self) -> float | dict[str, float]:
         """The mean score of the negatives; of each run its own, as their scales differ."""
-        means = (self._sums / np.maximum(self._numbers, 1)).round(6).tolist()
+        means = [round(total / max(number, 1), 6) for total, number in zip(self._sums, self._numbers, strict=True)]
         if len(means) == 1:
-            return float(means[0])
+            return means[0]
         return {name: mean for name, mean, number in zip(self._runs, means, self._numbers, strict=True) if number}
 
 

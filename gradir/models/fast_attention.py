@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gradir.models.fast_dropout import Drop
 
-# Attention weights at a time: 16 MiB in bfloat16.
-_WEIGHTS = 2**23
+# Attention weights at a time: 4 MiB in bfloat16; larger pieces are no faster, and several of them are in memory at once.
+_WEIGHTS = 2**21
 
 
 def attention(
@@ -89,7 +89,8 @@ class _Attention(torch.autograd.Function):
             scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
             scores *= query.shape[-1] ** -0.5
             for_query, for_key = torch.bmm(scores, key), torch.bmm(scores.transpose(1, 2), query)
-            _join(result[part.rows], torch.stack([for_query, for_key, for_value]), part, heads)
+            for place, found in zip(result[part.rows].chunk(3, 1), (for_query, for_key, for_value), strict=True):
+                _join(place, found, part, heads)
         return result, None, None, None, None
 
 
@@ -120,11 +121,11 @@ def _weights(query: Tensor, key: Tensor, part: _Part) -> Tensor:
 
 def _split(rows: Tensor, part: _Part, count: int, heads: int) -> Tensor:
     """From [b * S, count * H] to [count, b * heads, S, d], contiguous."""
-    seen = rows.view(part.texts, part.tokens, count, heads, -1).permute(2, 0, 3, 1, 4)
+    seen = rows.view(part.texts, part.tokens, count, heads, -1).permute(2, 0, 3, 1, 4)  # [count, b, heads, S, d]
     return seen.reshape(count, part.texts * heads, part.tokens, -1)
 
 
 def _join(rows: Tensor, found: Tensor, part: _Part, heads: int) -> None:
-    """Write [count, b * heads, S, d], or without count, where `_split` would take it from."""
-    seen = rows.view(part.texts, part.tokens, -1, heads, found.shape[-1]).permute(2, 0, 3, 1, 4)
+    """Write [b * heads, S, d] to where `_split` would take it from, [b * S, H]."""
+    seen = rows.unflatten(0, (part.texts, part.tokens)).unflatten(2, (heads, -1)).transpose(1, 2)  # [b, heads, S, d]
     seen.copy_(found.view(seen.shape))

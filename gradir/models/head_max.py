@@ -17,8 +17,8 @@ from torch import Tensor
 
 # Share of active weights from which a tile of columns is multiplied whole in the backward pass.
 DENSE = 0.2
-# Numbers in a piece of work of the sparse way back: 16 MiB on a processor.
-_PIECE = {"cpu": 2**22}
+# Numbers in a piece of work of the sparse way back: 4 MiB on a processor.
+_PIECE = {"cpu": 2**20}
 _PIECE_ELSEWHERE = 2**26
 
 Shapes = Sequence[tuple[int, int]]  # (texts, tokens of each) of every block

@@ -83,7 +83,7 @@ class Collator:
             and what `gradir.train.trainer` wants: `tokens`, how many there are, `qids`, ids of the texts for errors, `micro`.
         """
         rows = [
-            self.masking.apply(ids, np.random.default_rng((self.seed, _MASKS)))
+            self.masking.apply(ids, np.random.default_rng((self.seed, _MASKS, one.place)))
             for ids, one in zip(self.tokens.ids([one.text for one in texts]), texts, strict=True)
         ]
         if self.pack:

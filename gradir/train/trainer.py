@@ -69,6 +69,7 @@ class Trainer(transformers.Trainer):
         for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
             self.remove_callback(callback)
         self.learner: Any = learner
+        self.lists = dataset
         self.sampler, self.collate, self.dev, self.patience = sampler, collate, evaluate, patience
         self.cached, self.after_step = cached, after_step
         self.folder = Path(str(args.output_dir))
@@ -80,8 +81,8 @@ class Trainer(transformers.Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches by the sampler, which already knows of the processes."""
         return DataLoader(
-            self.train_dataset,
-            batch_sampler=self.sampler,  # type: ignore[arg-type]
+            self.lists,
+            batch_sampler=self.sampler,
             collate_fn=self.collate,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradir.data import GradedDoc, GradedList, read_lists, write_lists
+from gradir.data import GradedDoc, GradedList, list_pools, list_runs, read_lists, write_lists
 from gradir.data import texts as texts_module
 from gradir.data.composition import FromSources, Take, parse_composition
 from gradir.data.graded import GradedLists
@@ -231,8 +231,16 @@ def build(folder: Path, files: Any, runs: Any, takes: Any) -> tuple[World, dict[
     return world, value
 
 
-@given(worlds(), st.integers(0, 3), st.booleans())
-def test_lists_against_the_oracle(tmp_path_factory, made, positive_grade, require):
+@given(worlds(), st.integers(0, 3), st.booleans(), st.sampled_from([2, 5, 1 << 16]))
+def test_lists_against_the_oracle(tmp_path_factory, made, positive_grade, require, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(list_pools, "_LINES", block)
+        patch.setattr(list_runs, "_HITS", block)
+        check_world(tmp_path_factory, made, positive_grade, require)
+
+
+def check_world(tmp_path_factory: Any, made: Any, positive_grade: int, require: bool) -> None:
+    """Compose a world and compare it with the oracle."""
     world, value = build(tmp_path_factory.mktemp("g"), *made)
     refused = hopeless(world, positive_grade, require)
     if refused:

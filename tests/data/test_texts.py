@@ -81,7 +81,10 @@ def test_every_document_is_found_as_read_corpus_reads_it(
     path.write_bytes(pack(data))
     expected = list(read_corpus(path))
     assert [(d.docid, d.text) for d in expected] == [(d.docid, d.text) for d in value]
-    with Texts(path) as texts:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", 3)
+        texts = Texts(path)
+    with texts:
         check(texts, expected)
         unknown = [docid + "x" for docid in (d.docid for d in value) if docid + "x" not in {d.docid for d in value}]
         assert texts.rows(unknown).tolist() == [-1] * len(unknown)

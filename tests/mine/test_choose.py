@@ -95,7 +95,7 @@ def assert_same(found: Mined, expected: Any, rules: Rules, taught: bool) -> None
     dropped = {reason: count for reason, count in zip(REASONS, found.dropped.tolist(), strict=True) if count}
     more = len(left) - min(rules.k, len(left))
     assert dropped == {**why, **({"not_picked": more} if more else {})}
-    rows = list(zip(found.docids, found.ranks.tolist(), found.runs.tolist(), found.scores.tolist(), strict=True))
+    rows = list(zip(found.docids, found.ranks, found.runs, found.scores, strict=True))
     if rules.pick == "top":
         assert rows == left[: rules.k]
     else:

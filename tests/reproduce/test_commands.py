@@ -73,3 +73,22 @@ def test_every_command_of_the_table_is_one_of_gradir(command):
     assert command.split()[0] in OF_GRADIR
     parser = parser_for(COMMANDS[command].load(), command, COMMANDS[command].positional)
     assert set(COMMANDS[command].positional) <= {action.dest for action in parser._actions}
+
+
+CONFIG = {"encoder": "e", "steps": 5, "lists": [{"lists": "l.jsonl", "corpus": "c"}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, None),
+        ({"stpes": 5}, "unknown key `stpes`, did you mean 'steps'?"),
+        ({"losses": ["infonec"]}, "no loss 'infonec', did you mean 'infonce'?"),
+        ({"lists": [{"lists": "l.jsonl", "copus": "c"}]}, "copus"),
+        ({"matryoshka": [8]}, "`matryoshka` is for dense, not for splade"),
+    ],
+)
+def test_a_training_configuration_in_a_recipe_is_checked_without_its_files(changes, told):
+    _, problems = prepare("t", "train splade", {"config": CONFIG | changes, "output": "o"}, Path("h"))
+    assert bool(problems) == bool(told)
+    assert all(told in problem for problem in problems), problems

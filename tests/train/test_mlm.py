@@ -71,10 +71,11 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     """With dropout, so that the state of the random numbers counts."""
     source = str(tiny("bert", head=True))
     run(source, str(corpus), tmp_path / "whole", **SHORT, **(options | {"workers": 0}))
-    forward = MaskedObjective.forward
+    forward, begun = MaskedObjective.forward, list[int]()
 
     def killed(objective: MaskedObjective, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        if objective.step == 10:
+        begun.append(objective.step)
+        if len(begun) == 11:
             raise KeyboardInterrupt
         return forward(objective, batch)
 
@@ -84,7 +85,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
             run(source, str(corpus), tmp_path / "broken", **SHORT, **options)
     assert [path.name for path in (tmp_path / "broken" / ".parts").glob("checkpoint-*")] == ["checkpoint-8"]
     assert not (tmp_path / "broken" / "model.safetensors").exists()
-    run(source, str(corpus), tmp_path / "broken", **SHORT, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskedObjective, "forward", killed)
+        run(source, str(corpus), tmp_path / "broken", **SHORT, **options)
+    assert begun == [*range(11), *range(8, 12)]  # it went on, and did not begin again
     assert len(losses(tmp_path / "whole")) == 12
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
     for file in sorted((tmp_path / "whole").rglob("*")):

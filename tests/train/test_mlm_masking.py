@@ -109,6 +109,12 @@ def _bodies(ids: np.ndarray) -> list[list[int]]:
     return bodies
 
 
+def test_a_text_fits_exactly_once_its_first_token_is_gone() -> None:
+    rows = [(np.array([2, *[9] * size, 3]), np.full(size + 2, IGNORED)) for size in (5, 6, 5)]
+    assert [len(ids) for ids, _ in packed(rows, 20, np.array([0, 2, 3]))] == [20]
+    assert [len(ids) for ids, _ in packed(rows, 19, np.array([0, 2, 3]))] == [14, 7]
+
+
 def test_packing_fills_sequences(tokenizer: Any, sentences: list[str]) -> None:
     texts = [Drawn(i, "d", text) for i, text in enumerate(sentences)]
     loose, tight = collator(tokenizer, 64)(texts), collator(tokenizer, 64, pack=True)(texts)

@@ -24,6 +24,8 @@ def log_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 def softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the entries of each row that the mask holds, [B, N]; 0 elsewhere."""
+    if bool(mask.all()):
+        return scores.softmax(1)
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return filled.softmax(1).masked_fill(~mask, 0.0)
 

@@ -15,6 +15,7 @@ from gradir.errors import GradirError, nearest
 from gradir.train.losses import LOSSES, LossKind, Scope
 
 _GIVEN_BY_US = ("scores", "target", "mask", "relevant")
+_POSITIVE = ("weight", "positive_grade", "k", "sigma", "mu", "margin")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def _problems(given: Mapping[str, Any]) -> list[str]:
     found = [f"no option '{key}'{nearest(key, types)}" for key in given if key not in types]
     if learning and not kind.learns_temperature:
         found.append("its temperature cannot be learnt: give a number")
+    if kind.learns_temperature:
+        types["temperature"] = float | Literal["learn"]
     for key, value in given.items():
         if key in types and not (learning and key == "temperature"):
             found += _wrong(key, value, types[key])
@@ -135,20 +138,17 @@ def _problems(given: Mapping[str, Any]) -> list[str]:
 
 def _wrong(key: str, value: Any, hint: Any) -> list[str]:
     """The problem with an option's value, if any."""
-    choices = [choice for choice in _leaves(hint) if not isinstance(choice, type) or choice is not Tensor]
+    choices = [choice for choice in _leaves(hint) if choice is not Tensor]
     words = [choice for choice in choices if isinstance(choice, str)]
-    if value in words or (value is None and type(None) in choices):
-        return []
-    if bool in choices or isinstance(value, bool):
-        return [] if bool in choices and isinstance(value, bool) else [f"{key} cannot be {value!r}"]
-    if isinstance(value, str):
-        return [] if str in choices else [f"{key} is not '{value}'{nearest(value, words)}; it is {_described(choices)}"]
-    if not isinstance(value, int | float) or not {int, float} & set(choices):
-        return [f"{key} is not {value!r}; it is {_described(choices)}"]
-    if not math.isfinite(value) or (int in choices and float not in choices and int(value) != value):
-        return [f"{key} cannot be {value}"]
-    positive = key == "weight" or "temperature" in key or key in ("positive_grade", "k", "sigma")
-    return [f"{key} must be above 0, not {value}"] if positive and value <= 0 else []
+    kind = type(value)
+    if kind in (int, float) and float in choices:
+        fine = math.isfinite(value)
+    else:
+        fine = any(choice is kind or (type(choice) is kind and choice == value) for choice in choices)
+    if not fine:
+        return [f"{key} is not {value!r}{nearest(str(value), words)}; it is {_described(choices)}"]
+    positive = key in _POSITIVE or "temperature" in key
+    return [f"{key} must be above 0, not {value}"] if positive and kind in (int, float) and value <= 0 else []
 
 
 def _leaves(hint: Any) -> list[Any]:

@@ -53,40 +53,45 @@ def wasserstein(
         A scalar, float64 (float32 on devices that lack it).
     """
     usable = mask.any(1)
-    scaled = at_least_float32(scores, mask) / temperature
     if not bool(usable.all()):
-        scaled, target, mask = scaled[usable], target[usable], mask[usable]
+        scores, target, mask = scores[usable], target[usable], mask[usable]
+    scaled = at_least_float32(scores, mask) / temperature
     if not len(scaled):
         return scaled.sum()
     precise = torch.float32 if scores.device.type == "mps" else torch.float64
     wanted = softmax(gains(target.to(precise), gain) / label_temperature, mask)
-    loss: Tensor = _GaussianDistance.apply(softmax(scaled, mask).to(precise), wanted)
+    loss: Tensor = _GaussianDistance.apply(scaled, mask, wanted)
     return loss
 
 
 class _GaussianDistance(torch.autograd.Function):
-    """The squared distance of the Gaussians of two samples, float [B, N]; the gradient is that of the first sample."""
+    """The squared distance of the Gaussians of two samples: the softmax of scores, [B, N], and the wanted one, float [B, N].
+
+    One function from scores to loss that finds their gradient while it is at it: as separate steps it takes half as long again.
+    """
 
     @staticmethod
-    def forward(ctx: Any, found: Tensor, wanted: Tensor) -> Tensor:
-        rows = len(found)
+    def forward(ctx: Any, scores: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
+        rows = len(scores)
         factor = 1 / (rows - 1) if rows > 1 else 1.0
-        shift = found.mean(0) - wanted.mean(0)  # [N]
-        found, wanted = found - found.mean(0), wanted - wanted.mean(0)
+        shares = softmax(scores, mask)
+        found = shares.to(wanted.dtype)
+        centre, wanted_centre = found.mean(0), wanted.mean(0)  # [N]
+        found, wanted, shift = found - centre, wanted - wanted_centre, centre - wanted_centre
         products = found @ wanted.T  # [B, B]
         polar = polar_factor(products)
         gap = (found - wanted).flatten()  # |E_P|^2 + |E_T|^2 = |E_P - E_T|^2 + 2 tr E_P E_T^T, which does not cancel
-        excess = products.trace() - polar.flatten() @ products.flatten()
-        ctx.save_for_backward(
-            torch.addmm(found, polar, wanted, beta=2 * factor, alpha=-2 * factor).add_(shift, alpha=2 / rows)
-        )
-        return factor * (gap @ gap + 2 * excess) + shift @ shift
+        excess = products.trace() - polar.flatten().dot(products.flatten())
+        slope = torch.addmm(found, polar, wanted, beta=2 * factor, alpha=-2 * factor).add_(shift, alpha=2 / rows)
+        slope = slope.to(shares.dtype)  # of the softmax; its own gradient is P (slope - P . slope)
+        ctx.save_for_backward((slope - torch.linalg.vecdot(shares, slope).unsqueeze(1)).mul_(shares))
+        return torch.dot(gap, gap).add_(excess, alpha=2).mul_(factor).add_(torch.dot(shift, shift))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradients[0] * gradient, None
+        return gradients[0].to(gradient.dtype) * gradient, None, None
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
