@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,12 +26,14 @@ from gradir.engine.memory import out_of_memory
 from gradir.engine.workers import Workers
 from gradir.errors import GradirError, InputError
 from gradir.models.config import position_limit, read_model_settings
+from gradir.models.cross_encoders import class_logits, first_token_logits, label_tokens, read_record
 from gradir.models.loading import load_pretrained, locate, open_tokenizer
 
 MethodName = Literal["auto", "mono-bert", "mono-t5", "duo-bert", "duo-t5"]
 
 _LENGTH = 512  # tokens, where neither the tokenizer nor the model names a limit
 _LABELS = ("true", "false")
+_LABELS_FIX = "Give the words that the model was trained with: --labels RELEVANT OTHER."
 _BUDGET = {"cpu": 4096, "mps": 16384, "cuda": 65536}  # padded tokens of a batch
 
 
@@ -46,8 +47,9 @@ class Reranker:
         dtype: Number format of its products.
         batch_tokens: Padded tokens of a batch; None chooses by device.
         max_length: Tokens of query and documents together; None: as many as the model takes.
-        prompt: Of T5 models, with fields as in `cross_inputs.MONO_PROMPT`; None is that one.
-        labels: Of T5 models, the words for relevant and not relevant; each must be one token.
+        prompt: Of T5 models, with fields as in `cross_inputs.MONO_PROMPT`; None is the one it was trained with, or that one.
+        labels: Of T5 models, the words for relevant and not relevant; each must be one token. None: those it was trained with,
+            or `true` and `false`.
         trust_remote_code: Allow the model's own Python code to run.
 
     Attributes:
@@ -66,13 +68,13 @@ class Reranker:
         batch_tokens: int | None = None,
         max_length: int | None = None,
         prompt: str | None = None,
-        labels: Sequence[str] = _LABELS,
+        labels: Sequence[str] | None = None,
         trust_remote_code: bool = False,
     ):
         self.path, self.method, self.device, self.dtype = path, method, device, dtype
         self.batch_tokens = batch_tokens or _BUDGET.get(device.type, 16384)
         self.documents = 2 if method.startswith("duo") else 1
-        settings = read_model_settings(path)
+        settings, record = read_model_settings(path), read_record(path)
         t5 = method.endswith("t5")
         if prompt is not None and not t5:
             raise GradirError(f"--prompt-template is for T5 models, {path} is used as {method}. Leave it out.")
@@ -82,19 +84,26 @@ class Reranker:
             raise InputError(path, f"has no weights for {missing[0]}", "Is it a trained cross-encoder?")
         self._tokenizer = open_tokenizer(path, trust_remote_code)
         limit = position_limit(settings)
-        self.max_length = max_length or min(self._tokenizer.model_max_length, limit or _LENGTH)
+        self.max_length = (
+            max_length or record.get("max_length") or min(self._tokenizer.model_max_length, limit or _LENGTH)
+        )
         if limit is not None and self.max_length > limit:
             raise GradirError(f"--max-length {self.max_length}: {path} takes {limit} tokens at most.")
         self._positions = limit or sys.maxsize
-        self.prompt = (prompt or (DUO_PROMPT if self.documents == 2 else MONO_PROMPT)) if t5 else None
-        self.labels = tuple(labels) if t5 else ()
+        usual = DUO_PROMPT if self.documents == 2 else record.get("prompt", MONO_PROMPT)
+        self.prompt = (prompt or usual) if t5 else None
+        self.labels = tuple(labels or record.get("labels", _LABELS)) if t5 else ()
         model = prepared(model, device, dtype)
         if t5:
             self._inputs = prompts(self._tokenizer, self.max_length, str(self.prompt), self.documents + 1)
-            self._logits = _first_token(model, [self._label(word) for word in labels])
+            words = label_tokens(self._tokenizer, self.labels, path, _LABELS_FIX)
+            self._logits = _of_two_words(first_token_logits(model), words)
         else:
             self._inputs = pairs(self._tokenizer, self.max_length)
-            self._logits = _classes(model, self._tokenizer, path)
+            if model.config.num_labels not in (1, 2):
+                problem = f"gives {model.config.num_labels} scores for a pair"
+                raise InputError(path, problem, "Only rerankers with 1 or 2 are known")
+            self._logits = class_logits(model, self._tokenizer)
         self._workers = Workers(device)
 
     @classmethod
@@ -174,21 +183,6 @@ class Reranker:
     def _padding(self) -> int:
         return self._tokenizer.pad_token_id or 0
 
-    def _label(self, word: str) -> int:
-        """The one token of a label.
-
-        Raises:
-            GradirError: It is several.
-        """
-        ids: list[int] = self._tokenizer(word, add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:
-            pieces = self._tokenizer.convert_ids_to_tokens(ids)
-            raise GradirError(
-                f"{self.path}: the label {word!r} is not one token but {pieces}. Give the words that the model was "
-                "trained with: --labels RELEVANT OTHER."
-            )
-        return ids[0]
-
 
 def _method(path: Path, method: MethodName) -> MethodName:
     """What a folder can be used as.
@@ -209,30 +203,9 @@ def _method(path: Path, method: MethodName) -> MethodName:
     return fitting[0] if method == "auto" else method
 
 
-def _classes(model: Any, tokenizer: Any, path: Path) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The logits of a sequence classifier, [B, 1 or 2]."""
-    if model.config.num_labels not in (1, 2):
-        raise InputError(
-            path, f"gives {model.config.num_labels} scores for a pair", "Only rerankers with 1 or 2 are known"
-        )
-    typed = "token_type_ids" in tokenizer.model_input_names
-    typed = typed and "token_type_ids" in inspect.signature(model.forward).parameters
-
-    def logits(ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
-        further = {"token_type_ids": types} if typed else {}
-        found: Tensor = model(input_ids=ids, attention_mask=mask, **further).logits
-        return found
-
-    return logits
-
-
-def _first_token(model: Any, labels: list[int]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def _of_two_words(
+    logits: Callable[[Tensor, Tensor, Tensor], Tensor], words: tuple[int, int]
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The logits of (not relevant, relevant) as the first token of an encoder-decoder, [B, 2]."""
-    relevant, other = labels
-
-    def logits(ids: Tensor, mask: Tensor, _: Tensor) -> Tensor:
-        start = torch.full((len(ids), 1), model.config.decoder_start_token_id, device=ids.device)
-        found: Tensor = model(input_ids=ids, attention_mask=mask, decoder_input_ids=start, use_cache=False).logits
-        return found[:, 0, [other, relevant]]
-
-    return logits
+    relevant, other = words
+    return lambda ids, mask, types: logits(ids, mask, types)[:, [other, relevant]]

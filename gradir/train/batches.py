@@ -157,8 +157,8 @@ class Collate:
 
     The result has `chunks`, each with the tokens of `queries` and of their `documents` as `token_blocks` gives them; `micro` [B],
     which batch of the step each query belongs to; and of each document of all lists, [M] each: `owner`, the place of its query,
-    int64; `grades`, float32; `teacher`, float32, NaN where there is no score; `keys`, int64, equal where texts are equal. `qids` names the
-    queries, `tokens` counts tokens without padding.
+    int64; `grades`, float32; `teacher`, float32, NaN where there is no score; `keys`, int64, equal where texts are equal. `qids`
+    names the queries, `tokens` counts tokens without padding.
 
     Args:
         queries: Tokenises queries.

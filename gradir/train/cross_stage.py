@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gradir.command import Outcome, command_line
 from gradir.errors import GradirError
 from gradir.train.config import Lora, TrainConfig, parse
-from gradir.train.stage import _given, input_files, settings
+from gradir.train.stage import given_flags, input_files, settings
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +92,9 @@ def reranker(
         device: auto, cpu, cuda.
         overwrite: Start afresh where the output exists.
     """
-    return run(config, overwrite, set_ or [], {_PLACES.get(key, key): value for key, value in _given(locals()).items()})
+    return run(
+        config, overwrite, set_ or [], {_PLACES.get(key, key): value for key, value in given_flags(locals()).items()}
+    )
 
 
 def run(config: Path | None, overwrite: bool, changes: Sequence[str], flags: Mapping[str, Any]) -> Outcome:
@@ -165,13 +167,13 @@ def open_cross(config: TrainConfig, dtype: torch.dtype) -> CrossModel:
     import sys
 
     from gradir.train.cross import CrossModel
-    from gradir.train.retriever import _prepare
+    from gradir.train.retriever import prepare
 
     options = {name: getattr(config, name) for name in ("labels", "prompt", "max_length", "trust_remote_code")}
     cross = CrossModel.open(config.encoder, config.method, config.seed, dtype=dtype, **options)
     if cross.new:
         sys.stderr.write(f"warning: {config.encoder} is no reranker yet: {', '.join(cross.new)} start at random\n")
-    _prepare(cross, replace(config, lora=_beside_the_head(cross, config.lora)))
+    prepare(cross, replace(config, lora=_beside_the_head(cross, config.lora)))
     if config.lora and cross.method == "mono-bert":  # T5's head is its table of words
         for parameter in cross.head():
             parameter.requires_grad_(True)

@@ -116,7 +116,7 @@ def open_retriever(config: TrainConfig, kind: Any, dtype: torch.dtype, corpora: 
         retriever.query.table.data = _idf(retriever, list(corpora))
     _freeze(retriever, config)
     for encoder in retriever.encoders():
-        _prepare(encoder, config)
+        prepare(encoder, config)
     return retriever
 
 
@@ -159,7 +159,7 @@ def backbone_of(encoder: Any) -> Any:
     return encoder.backbone if isinstance(encoder, DenseEncoder) else encoder.mlm
 
 
-def _prepare(encoder: Any, config: TrainConfig) -> None:
+def prepare(encoder: Any, config: TrainConfig) -> None:
     """Dropout, checkpointing and adapters of one encoder; what no gradient reaches is frozen."""
     backbone = backbone_of(encoder)
     pooler = getattr(backbone, "pooler", None)

@@ -73,7 +73,7 @@ def dense(
         device: auto, cpu, cuda.
         overwrite: Start afresh where the output exists.
     """
-    return run("dense", config, overwrite, set_ or [], _given(locals()))
+    return run("dense", config, overwrite, set_ or [], given_flags(locals()))
 
 
 def splade(
@@ -139,10 +139,10 @@ def splade(
         device: auto, cpu, cuda.
         overwrite: Start afresh where the output exists.
     """
-    return run("splade", config, overwrite, set_ or [], _given(locals()))
+    return run("splade", config, overwrite, set_ or [], given_flags(locals()))
 
 
-def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def given_flags(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The flags that stand for keys of the configuration, and were given."""
     other = ("config", "set_", "overwrite")
     return {name: value for name, value in arguments.items() if name not in other and value is not None}

@@ -207,3 +207,16 @@ def test_scores_that_are_no_numbers_are_refused(classifier: Any, raises_error: A
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with raises_error("a score for the query 'a wing' is not finite"):
         opened(folder).score([("a wing", "a spar")])
+
+
+def test_a_folder_says_how_it_was_trained(t5: Path, texts: Any, tmp_path: Path) -> None:
+    from gradir.train.cross import CrossModel
+
+    own = {"labels": ("yes", "no"), "prompt": "{document} Relevant: {query}", "max_length": 40}
+    CrossModel.open(t5, **own).save(tmp_path / "model")
+    asked = texts(20, 1)
+    found = opened(tmp_path / "model").score(asked)
+    np.testing.assert_allclose(found, opened(t5, **own).score(asked), atol=1e-6)
+    assert np.abs(found - opened(t5).score(asked)).max() > 1e-3
+    given = opened(tmp_path / "model", labels=("true", "false")).score(asked)
+    np.testing.assert_allclose(given, opened(t5, **(own | {"labels": ("true", "false")})).score(asked), atol=1e-6)
