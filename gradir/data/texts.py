@@ -246,9 +246,8 @@ def _hashed(ids: Sequence[bytes]) -> NDArray[np.uint64]:
     words = np.array(ids, f"S{width}").view("<u8").reshape(len(ids), width // 8)  # [k, words of eight bytes]
     found = lengths
     for place in range(words.shape[1]):
-        found = np.where(
-            lengths > 8 * place, mixed(found ^ words[:, place]), found
-        )  # whatever the longest id of the block
+        has = lengths > 8 * place  # what an id becomes must not depend on the longest one beside it
+        found = np.where(has, mixed(found ^ words[:, place]), found)
     return found
 
 

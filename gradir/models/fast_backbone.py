@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from gradir.models.bert_layers import Layer, embedded, heads_of, layers_of
 from gradir.models.fast_attention import attention
 from gradir.models.fast_dropout import Drop, dropped, seeds
-from gradir.models.fast_layers import add_norm, gelu_linear
+from gradir.models.fast_layers import add_norm, feed_forward
 
 Blocks = Sequence[tuple[Tensor, Tensor]]  # (input_ids, attention_mask), int64 [B, S] each, of every block
 _DTYPES = (torch.bfloat16, torch.float32, torch.float64)
@@ -55,7 +55,7 @@ def faster(backbone: Any) -> Callable[[Tensor, Tensor], Tensor]:
     return forward
 
 
-def states(backbone: Any, blocks: Blocks) -> Tensor:
+def states(backbone: Any, blocks: Blocks, lean: bool = False) -> Tensor:
     """Last hidden states of all tokens, block after block, padding too (garbage), [T, H], in the dtype of the parameters.
 
     Products are in the dtype of autocast where it is on. Dropout as the backbone's own modules have it, in training mode.
@@ -63,6 +63,7 @@ def states(backbone: Any, blocks: Blocks) -> Tensor:
     Args:
         backbone: What `is_fast` takes.
         blocks: Texts of like length, padded, with masks of 1 for a token and 0 for padding.
+        lean: Take some 7% longer and keep a quarter less for the gradient.
     """
     layers, heads = layers_of(backbone) or [], heads_of(backbone)
     shapes = [(ids.shape[0], ids.shape[1]) for ids, _ in blocks]
@@ -77,7 +78,7 @@ def states(backbone: Any, blocks: Blocks) -> Tensor:
         wide = dropped(wide, drop(embeddings.dropout))
         low = wide.to(dtype)
         for layer in layers:
-            run = partial(_through, layer, shapes, masks, heads, [drop(one) for one in layer.dropouts])
+            run = partial(_through, layer, shapes, masks, heads, [drop(one) for one in layer.dropouts], lean)
             wide, low = checkpoint(run, wide, low, use_reentrant=False) if saving else run(wide, low)
     return wide
 
@@ -88,6 +89,7 @@ def _through(
     masks: Sequence[Tensor | None],
     heads: int,
     drops: Sequence[Drop],
+    lean: bool,
     wide: Tensor,
     low: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -97,8 +99,8 @@ def _through(
     bias = torch.cat([linear.bias.to(dtype) for linear in layer.projections])
     seen = attention(functional.linear(low, weight, bias), shapes, masks, heads, drops[0])
     wide, low = add_norm(_linear(layer.out, seen), wide, layer.out_norm, drops[1])
-    down = layer.down
-    change = gelu_linear(_linear(layer.up, low), down.weight.to(dtype), down.bias.to(dtype))
+    up, down = ((one.weight.to(dtype), one.bias.to(dtype)) for one in (layer.up, layer.down))
+    change = feed_forward(low, up, down, lean)
     return add_norm(change, wide, layer.down_norm, drops[2])
 
 

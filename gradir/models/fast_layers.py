@@ -35,7 +35,8 @@ class _AddNorm(torch.autograd.Function):
         kept = drop.masks()(change.clone()) if drop.probability else change
         total = residual.clone().add_(kept, alpha=drop.scale)
         wide, mean, deviation = torch.native_layer_norm(total, gain.shape, gain, shift, eps)
-        ctx.save_for_backward(total, mean, deviation, gain, shift)
+        # Its gradient is in the dtype of the products sooner or later, and so may be what this is computed from.
+        ctx.save_for_backward(total.to(change.dtype), mean, deviation, gain, shift)
         ctx.drop, ctx.dtype = drop, change.dtype
         ctx.set_materialize_grads(False)
         return wide, None if wide.dtype == change.dtype else wide.to(change.dtype)
@@ -43,6 +44,7 @@ class _AddNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         total, mean, deviation, gain, shift = ctx.saved_tensors
+        total = total.to(gain.dtype)
         gradient, low = gradients
         if gradient is None:
             gradient = torch.zeros_like(total) if low is None else low.to(total.dtype)
@@ -58,29 +60,35 @@ class _AddNorm(torch.autograd.Function):
         return change, inner, for_gain, for_shift, None, None
 
 
-def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`gelu(x) W^T + b`, [T, M] from [T, N]; the activated states are computed again on the way back.
+def feed_forward(x: Tensor, up: tuple[Tensor, Tensor], down: tuple[Tensor, Tensor], lean: bool) -> Tensor:
+    """`gelu(x U^T + u) D^T + d`; the activated states are computed again on the way back.
 
     Args:
-        x: [T, N].
-        weight: In the dtype of `x`, [M, N].
-        bias: [M].
+        x: [T, H].
+        up: Weight and bias of the first product, [M, H] and [M], in the dtype of `x`.
+        down: Those of the second, [H, M] and [H].
+        lean: Compute the first product again as well, rather than keep [T, M].
     """
-    states: Tensor = _GeluLinear.apply(x, weight, bias)
+    states: Tensor = _FeedForward.apply(x, *up, *down, lean)
     return states
 
 
-class _GeluLinear(torch.autograd.Function):
+class _FeedForward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return functional.linear(functional.gelu(x), weight, bias)
+    def forward(ctx: Any, x: Tensor, up: Tensor, u: Tensor, down: Tensor, d: Tensor, lean: bool) -> Tensor:
+        inner = functional.linear(x, up, u)  # [T, M]
+        ctx.save_for_backward(x, up, u, down, None if lean else inner)
+        return functional.linear(functional.gelu(inner), down, d)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        (gradient,) = gradients
-        for_weight = gradient.T @ functional.gelu(x) if ctx.needs_input_grad[1] else None
-        for_bias = gradient.sum(0) if ctx.needs_input_grad[2] else None
-        for_x = torch.ops.aten.gelu_backward(gradient @ weight, x)
-        return for_x, for_weight, for_bias
+        x, up, u, down, inner = ctx.saved_tensors
+        (gradient,), needed = gradients, ctx.needs_input_grad
+        if inner is None:
+            inner = functional.linear(x, up, u)
+        for_down = gradient.T @ functional.gelu(inner) if needed[3] else None
+        for_inner = torch.ops.aten.gelu_backward(gradient @ down, inner)  # [T, M]
+        for_up = for_inner.T @ x if needed[1] else None
+        for_u = for_inner.sum(0) if needed[2] else None
+        for_d = gradient.sum(0) if needed[4] else None
+        return for_inner @ up, for_up, for_u, for_down, for_d, None

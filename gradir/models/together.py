@@ -28,8 +28,9 @@ def encode_blocks(encoder: Any, blocks: Blocks) -> Tensor:
     if backbone is None or not fast_backbone.is_fast(backbone):
         rows = [encoder(ids, mask) for ids, mask in blocks]
         return torch.cat(rows) if len(rows) > 1 else rows[0]
-    states = fast_backbone.states(backbone, blocks)  # [T, H]
-    if isinstance(encoder, DenseEncoder):
+    dense = isinstance(encoder, DenseEncoder)
+    states = fast_backbone.states(backbone, blocks, lean=not dense)  # [T, H]
+    if dense:
         pieces = _blocks_of(states, blocks)
         return torch.cat([encoder.pool(hidden, mask) for hidden, (_, mask) in zip(pieces, blocks, strict=True)])
     return _splade(encoder, states, blocks)

@@ -21,6 +21,7 @@ from gradir.data import texts as texts_module
 from gradir.data.composition import FromSources, Take, parse_composition
 from gradir.data.graded import GradedLists
 from gradir.data.list_order import Mix, walk
+from gradir.data.pairs import PAIRS
 from gradir.errors import InputError
 
 DOCIDS = [f"d{i}" for i in range(8)]
@@ -536,6 +537,15 @@ def test_ready_made_lists(tmp_path, small, packed):
     lists.close()
 
 
+def test_blank_lines_in_ready_made_lists(tmp_path):
+    made = [GradedList(qid, "x", (GradedDoc("d", 1, "s", None, qid),)) for qid in "ab"]
+    write_lists(tmp_path / "l.jsonl", made)
+    lines = (tmp_path / "l.jsonl").read_text().replace("\n", "\r\n\n  \n")
+    path = put(tmp_path / "blank.jsonl", "\ufeff" + lines)
+    lists = GradedLists([{"lists": path}])
+    assert [lists.draw(index, 0) for index in range(len(lists))] == made == list(read_lists(path))
+
+
 def test_ready_made_lists_that_lack_texts(tmp_path, refuses, small):
     path = tmp_path / "l.jsonl"
     write_lists(
@@ -580,6 +590,21 @@ def test_pairs_change_by_epoch_and_not_by_the_order_of_calls(tmp_path):
     assert {key: again.draw(*key) for key in reversed(keys)} == drawn
     assert len({one.query for one in drawn.values()}) > 9
     assert all(one.query in words and one.docs[0].text in words for one in drawn.values())
+
+
+def test_documents_that_give_a_pair_only_sometimes(tmp_path, monkeypatch):
+    """Which documents have a list is decided once; where chance gives no pair later, the first one comes again."""
+    monkeypatch.setitem(
+        PAIRS, "crop", lambda doc, chance: (doc.docid, str(x)) if (x := chance.random()) < 0.5 else None
+    )
+    path = put(tmp_path / "c.jsonl", "".join(json.dumps({"_id": f"d{i}", "text": ""}) + "\n" for i in range(40)))
+    lists = GradedLists([{"corpus": path, "pairs": "crop"}])
+    assert 5 < len(lists) < 35
+    for index in range(len(lists)):
+        found = [lists.draw(index, epoch).docs[0].text for epoch in range(20)]
+        assert len(set(found)) > 1
+        assert all(found.count(text) == 1 for text in set(found) - {found[0]})
+        assert found.count(found[0]) > 1
 
 
 # --- files, processes, memory -----------------------------------------------------------------------------------------

@@ -52,10 +52,12 @@ def wasserstein(
     Returns:
         A scalar, float64 (float32 on devices that lack it).
     """
-    usable = mask.any(1)
-    if not bool(usable.all()):
-        scores, target, mask = scores[usable], target[usable], mask[usable]
-    scaled = at_least_float32(scores, mask) / temperature
+    if not bool(mask.all()):
+        usable = mask.any(1)
+        scores, target, mask = at_least_float32(scores, mask)[usable], target[usable], mask[usable]
+    elif scores.dtype not in (torch.float32, torch.float64):
+        scores = scores.float()
+    scaled = scores if isinstance(temperature, int | float) and temperature == 1 else scores / temperature
     if not len(scaled):
         return scaled.sum()
     precise = torch.float32 if scores.device.type == "mps" else torch.float64
@@ -104,7 +106,7 @@ def polar_factor(matrix: Tensor) -> Tensor:
     Args:
         matrix: float64 (or float32) [B, B]. NaN throughout if it is not finite.
     """
-    if not bool(matrix.isfinite().all()):
+    if not bool(matrix.sum().isfinite()):
         return torch.full_like(matrix, torch.nan)
     squares, vectors = torch.linalg.eigh(matrix @ matrix.T)  # ascending
     precision = torch.finfo(matrix.dtype)
