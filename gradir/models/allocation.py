@@ -12,9 +12,9 @@ _MOST = 2**30
 def keep_freed_memory() -> bool:
     """Tell the C library to keep what is freed for the next allocation, up to 1 GiB in one piece.
 
-    As it comes, glibc hands every block of 32 MiB or more, and the end of its heap, back to the system when it is freed; the next step
-    faults it in again, page by page. The peak of the process stays the same, and it holds that peak from then on, as torch's own
-    allocator does on a GPU.
+    As it comes, glibc hands every block of 32 MiB or more, and the end of its heap, back to the system when it is freed; the next
+    step faults it in again, page by page. The peak of the process stays the same, and it holds that peak from then on, as torch's
+    own allocator does on a GPU.
 
     Returns:
         Whether there is such a C library.

@@ -1,7 +1,7 @@
 """Self-attention on a processor, forwards and backwards, as plain matrix products.
 
-Torch's fused attention takes four times as long backwards as these products in bfloat16, and with dropout it falls back to a form that
-keeps every intermediate result in float32. Here the attention weights are computed again on the way back.
+Torch's fused attention takes four times as long backwards as these products in bfloat16, and with dropout it falls back to a form
+that keeps every intermediate result in float32. Here the attention weights are computed again on the way back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """BERT-like backbones in training on a processor: the same mathematics as Hugging Face's module, from its own parameters.
 
 Blocks of texts of like length go through one after another as rows of one matrix: every product is of all tokens of all blocks,
-queries and documents alike, and only attention looks at one block at a time. Query, key and value are one product; dropout, residual
-and norm are one operation; little is kept for the gradient. `compact` of `gradir.engine` does the like for inference.
+queries and documents alike, and only attention looks at one block at a time. Query, key and value are one product; dropout,
+residual and norm are one operation; little is kept for the gradient. `compact` of `gradir.engine` does the like for inference.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _DTYPES = (torch.bfloat16, torch.float32, torch.float64)
 
 
 def is_fast(backbone: Any) -> bool:
-    """Whether `states` takes this Hugging Face model as it is now: a BERT-like encoder on a processor, its layers without adapters."""
+    """Whether `states` takes this Hugging Face model as it is now: a BERT-like encoder on a processor, its layers without
+    adapters."""
     layers = layers_of(backbone)
     if not layers or not isinstance(getattr(backbone, "embeddings", None), nn.Module):
         return False

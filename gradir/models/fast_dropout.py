@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 # Integers as wide as the numbers they mask.
-_INTEGER = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+_INTEGER = {
+    torch.bfloat16: torch.int16,
+    torch.float16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
 
 
 class Drop(NamedTuple):

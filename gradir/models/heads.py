@@ -82,7 +82,9 @@ def splade_pool(
         logits = max_products(hidden, mask, weight, tile).float()  # plain operations, which an ONNX graph has
         return _activated(logits if bias is None else logits + bias.float(), activation)
     twice = activation == "log1p_relu"
-    return max_weights(repeated(hidden, mask).flatten(0, 1), [hidden.shape[:2]], weight, bias, tile, twice)
+    return max_weights(
+        repeated(hidden, mask).flatten(0, 1), [(hidden.shape[0], hidden.shape[1])], weight, bias, tile, twice
+    )
 
 
 def _activated(logits: Tensor, activation: Activation) -> Tensor:

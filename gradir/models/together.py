@@ -17,8 +17,8 @@ from gradir.models.heads import VOCAB_TILE, repeated
 def encode_blocks(encoder: Any, blocks: Blocks) -> Tensor:
     """Vectors of the texts of all blocks, one block after another, float32 [N, D] or, of a SPLADE encoder, [N, V].
 
-    The same as `encoder(input_ids, attention_mask)` of each block. For BERT-like encoders on a processor, in training, all blocks go
-    through the linear layers and through SPLADE's head together, so that every gradient of a weight is computed once.
+    The same as `encoder(input_ids, attention_mask)` of each block. For BERT-like encoders on a processor, in training, all blocks
+    go through the linear layers and through SPLADE's head together, so that every gradient of a weight is computed once.
 
     Args:
         encoder: One of `gradir.models.encoders`.

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gradir.data.pairs import FEWEST_WORDS, PAIRS, cloze, crop, sentences, title
@@ -106,10 +106,9 @@ def test_cloze_takes_its_sentence_out_of_the_document(document: Document, seed: 
 @given(DOCUMENTS, SEEDS)
 def test_cloze_keeps_all_where_it_is_told_to(document: Document, seed: int) -> None:
     pair = cloze(document, random.Random(seed), keep=1.0)
-    assume(pair is not None)
-    assert pair is not None
-    assert pair[0] in document.text
-    assert pair[1] == document.contents
+    if pair is not None:
+        assert pair[0] in document.text
+        assert pair[1] == document.contents
 
 
 def test_a_tenth_of_the_sentences_stay_and_each_is_drawn_alike() -> None:
