@@ -131,37 +131,44 @@ def rows(quick: bool) -> list[Row]:
         alternate(contenders, 1)
         seconds = alternate(contenders, rounds)
     seconds["mining"] = [a - b for a, b in zip(seconds["theirs"], seconds["ranking"], strict=True)]
-    work = f"negatives, {queries:,} queries x {HITS:,} hits"
+    work = f"negatives, margin {MARGIN}, {queries:,} queries x {HITS:,} hits"
     against = "sentence-transformers mine_hard_negatives"
     return [
-        _row(f"{work}, in memory", f"{against}, default form", seconds, ("ours", "triplets"), queries, 5, _WHOLE),
-        _row(f"{work}, in memory", f"{against}, labeled-list", seconds, ("ours", "theirs"), queries, 5, _WHOLE),
-        _row(f"{work}, in memory", "the same less its ranking", seconds, ("ours", "mining"), queries, None, _MINING),
+        _row(f"{work}, in memory", f"{against}, labeled-list", seconds, "ours", "mining", queries, _IN_MEMORY, 5),
         _row(
-            f"{work}, file to file", f"{against}, default form", seconds, ("command", "triplets"), queries, None, _FILES
+            f"{work}, run file to lists file",
+            f"{against}, triplet (default)",
+            seconds,
+            "command",
+            "triplets",
+            queries,
+            _FILES,
+            None,
         ),
     ]
 
 
-_WHOLE = (
-    "margin 0.95, the 8 best, the same chosen. Ours: rankings as a reader gives them to graded lists and counts, qrels and topics "
-    "read from files; theirs: the whole call with its statistics, float32 on the CPU, less encoding and similarity"
+_IN_MEMORY = (
+    "ours: columns of docids and scores to graded lists and counts, qrels and topics read; theirs: the whole call, float32, on "
+    "the CPU, less encoding, similarity and the top-1,000; chosen negatives are the same"
 )
-_MINING = "as above, and the top 1,000 of 5,000 scores a query, with which theirs begins, taken off too"
-_FILES = "ours: also reads and hashes the run file, writes lists and manifest; theirs: no file read or written"
+_FILES = (
+    "ours: read, hash and mine a run file, write lists and manifest; theirs: ranks and mines scores in memory, no file read or "
+    "written, less encoding and similarity"
+)
 
 
 def _row(
     work: str,
     against: str,
     seconds: dict[str, list[float]],
-    contenders: tuple[str, str],
+    ours: str,
+    theirs: str,
     queries: int,
-    target: float | None,
     note: str,
+    target: float | None,
 ) -> Row:
-    ours, theirs = contenders
-    first, second = (queries / median(seconds[name]) for name in contenders)
+    first, second = (queries / median(seconds[name]) for name in (ours, theirs))
     ratio, rounds = ratio_of(seconds, ours, theirs), len(seconds[ours])
     return Row(work, against, ratio, target, True, first, second, "queries/s", rounds, note)
 

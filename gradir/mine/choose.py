@@ -1,21 +1,22 @@
-"""The negatives of queries, chosen among the documents of its runs."""
+"""The negatives of one query, chosen among the documents of its runs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradir.mine.limits import Limits, Mask, Places, Scores
-from gradir.mine.pool import Documents, Lines, Pool, documents, found_among, lines_of, pooled
+from gradir.mine.limits import Limits, Mask, Scores
+from gradir.mine.pool import Places, Pool, Ranking, looked_up, members, pooled, ranking
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from gradir.data.run_reading import QueryColumns
 
 # In the order in which they are looked at: a document is counted with the first that holds.
@@ -31,6 +32,7 @@ REASONS = (
     "not_picked",
 )
 _CODES = {reason: code for code, reason in enumerate(REASONS, 1)}  # 0: kept
+_TEACHER = -1  # its number among the runs
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,10 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
 
 
-class Question(NamedTuple):
-    """One query to be mined.
+class Teacher(NamedTuple):
+    """Scores of a query's documents that the limits apply to in place of the runs' own; None: it has none for this query."""
 
-    Attributes:
-        qid: Its id.
-        runs: Its documents in each run, best first; None where a run lacks the query.
-        judged: {docid: grade}, at least one of them relevant.
-        teacher: Its documents with the scores that the limits apply to in place of the runs' own, where there is a teacher.
-        copies: Documents that say the same as a positive.
-    """
-
-    qid: str
-    runs: Sequence[QueryColumns | None]
-    judged: Mapping[str, int]
-    teacher: QueryColumns | None = None
-    copies: Collection[str] = ()
+    columns: QueryColumns | None
 
 
 class Mined(NamedTuple):
@@ -84,7 +74,9 @@ class Mined(NamedTuple):
         ranks: Their best ranks, [n].
         runs: The number of the run that has them at that rank, [n].
         scores: Their scores there, or the teacher's, [n].
-        held: {positive: its score} in the one run there is, or of the teacher; empty where there are several runs.
+        held: {positive: its score} in the first run that is not passed over, or of the teacher.
+        candidates: Documents in the window of ranks.
+        dropped: How many of them were dropped, for each of `REASONS`.
         missing: Some run, or the teacher, holds no positive.
     """
 
@@ -93,21 +85,9 @@ class Mined(NamedTuple):
     runs: list[int]
     scores: list[float]
     held: dict[str, float]
-    missing: bool
-
-
-class Block(NamedTuple):
-    """What came of some queries.
-
-    Attributes:
-        mined: Of each.
-        candidates: Documents in their windows of ranks.
-        dropped: How many of them were dropped, for each of `REASONS`.
-    """
-
-    mined: list[Mined]
     candidates: int
     dropped: NDArray[np.int64]
+    missing: bool
 
 
 class _Mark(NamedTuple):
@@ -118,131 +98,95 @@ class _Mark(NamedTuple):
     which: Mask | Places
 
 
-class _Judged(NamedTuple):
-    """The judged documents of all queries, and which of them are relevant, [W]."""
-
-    documents: Documents
-    relevant: Mask
-
-
-class _Part(NamedTuple):
-    """One run, or the teacher.
-
-    Attributes:
-        lines: Its lines, [L].
-        known: Those with a judged document, [h].
-        judged: Which judged document that is, [h].
-        positives: The score that each query's are compared with, NaN where none is held, [Q].
-        lacking: It has the query but none of its positives (or not even the query, as a teacher should), [Q].
-    """
-
-    lines: Lines
-    known: Places
-    judged: Places
-    positives: Scores
-    lacking: Mask
-
-    def kept(self, mask: Mask) -> _Part:
-        """Some of its lines."""
-        if mask.all():
-            return self
-        new = np.cumsum(mask) - 1
-        stays = mask[self.known]
-        return _Part(self.lines.kept(mask), new[self.known[stays]], self.judged[stays], self.positives, self.lacking)
-
-
-def mined(questions: Sequence[Question], rules: Rules, taught: bool = False) -> Block:
-    """Choose the negatives of some queries, all at once: a step in NumPy costs more than the numbers of one query.
+def mined(
+    qid: str,
+    runs: Sequence[QueryColumns | None],
+    judged: Mapping[str, int],
+    rules: Rules,
+    teacher: Teacher | None = None,
+    copies: Collection[str] = (),
+) -> Mined:
+    """Choose the negatives of a query.
 
     Args:
-        questions: The queries.
+        qid: Its id.
+        runs: Its documents in each run, best first; None where a run lacks the query.
+        judged: {docid: grade}, at least one of them relevant.
         rules: What makes a negative.
-        taught: There is a teacher; for some queries it may have nothing.
+        teacher: Scores that the limits apply to in place of the runs' own.
+        copies: Documents that say the same as a positive.
     """
-    judged = _judged(questions, rules)
-    parts = [
-        _part(number, [one.runs[number] for one in questions], judged, rules.limits)
-        for number in range(len(questions[0].runs))
-    ]
-    teacher = _part(0, [one.teacher for one in questions], judged, rules.limits, needed=True) if taught else None
-    deciding = [teacher] if teacher else parts
-    missing = np.any([part.lacking for part in deciding], axis=0)
-    if rules.limits.compares and rules.limits.missing == "skip":
-        sound = [~np.isnan((teacher or part).positives) for part in parts]
-        parts = [part.kept(known[part.lines.queries]) for part, known in zip(parts, sound, strict=True)]
-    pool = pooled([part.lines for part in parts])
-    marks = _judgements(pool, parts, judged, rules.drop_judged)
-    if any(one.copies for one in questions):
-        marks.append(_Mark(_CODES["copy"], None, found_among(pool.lines, documents([o.copies for o in questions]))[0]))
-    scores = pool.lines.scores
+    import pyarrow as pa
+
+    names, limits = pa.array(list(judged), pa.string()), rules.limits
+    relevant = np.fromiter(judged.values(), np.int64, len(judged)) >= rules.min_grade
+    rankings = [ranking(number, one, names) for number, one in enumerate(runs) if one is not None]
+    deciding = rankings if teacher is None else _teacher_ranking(teacher, names)
+    positives = {one.number: _positive(one, relevant, limits) for one in deciding}
+    missing = not positives or None in positives.values()
+    if limits.compares and limits.missing == "skip":
+        rankings = [one for one in rankings if positives.get(_TEACHER if teacher else one.number) is not None]
+    if not rankings:
+        return Mined([], [], [], [], {}, 0, np.zeros(len(REASONS), np.int64), missing)
+    pool = pooled(rankings)
+    marks = _judgements(pool, rankings, relevant, rules.drop_judged)
+    if copies:
+        marks.append(_Mark(_CODES["copy"], None, members(pool.docids, copies)))
     if teacher:
-        scores = _taught(pool.lines, teacher.lines)
+        scores = looked_up(pool.docids, teacher.columns)
         marks.append(_Mark(_CODES["no_teacher_score"], None, np.isnan(scores)))
-        marks += _forbidden(None, scores, teacher.positives[pool.lines.queries], rules.limits)
+        marks += _forbidden(None, scores, positives.get(_TEACHER), limits)
     else:
-        for places, part in zip(pool.places, parts, strict=True):
-            marks += _forbidden(places, part.lines.scores, part.positives[part.lines.queries], rules.limits)
-    chosen, candidates, dropped = _chosen(questions, pool.lines, marks, rules)
-    held = _held(deciding[0], judged, len(questions)) if len(deciding) == 1 else [{} for _ in questions]
-    return Block(_apart(pool.lines, chosen, scores, held, missing), candidates, dropped)
+        scores = pool.scores
+        for places, one in zip(pool.places, rankings, strict=True):
+            marks += _forbidden(places, one.scores, positives[one.number], limits)
+    chosen, candidates, dropped = _chosen(qid, pool, marks, rules)
+    docids = [pool.docids[place].as_py() for place in chosen]
+    ranks, sources, found = (column[chosen].tolist() for column in (pool.ranks, pool.runs, scores))
+    held = _held(deciding[0], list(judged), relevant) if deciding else {}
+    return Mined(docids, ranks, sources, found, held, candidates, dropped, missing)
 
 
-def _judged(questions: Sequence[Question], rules: Rules) -> _Judged:
-    grades = np.array([grade for one in questions for grade in one.judged.values()])
-    return _Judged(documents([one.judged for one in questions]), grades >= rules.min_grade)
+def _teacher_ranking(teacher: Teacher, names: pa.StringArray) -> list[Ranking]:
+    return [] if teacher.columns is None else [ranking(_TEACHER, teacher.columns, names)]
 
 
-def _part(
-    number: int, columns: Sequence[QueryColumns | None], judged: _Judged, limits: Limits, needed: bool = False
-) -> _Part:
-    lines = lines_of(number, columns)
-    known, which = found_among(lines, judged.documents)
-    good = judged.relevant[which]
-    positives = np.bincount(judged.documents.owners[judged.relevant], minlength=len(columns))
-    lowest = np.array([one.scores[-1] if one is not None else np.nan for one in columns])
-    held = known[good]
-    found = limits.references(lines.queries[held], lines.scores[held], positives, lowest)
-    lacking = np.isnan(found) & (needed | ~np.isnan(lowest))
-    return _Part(lines, known, which, found, lacking)
+def _positive(one: Ranking, relevant: Mask, limits: Limits) -> float | None:
+    held = one.scores[one.known[relevant[one.judged]]]
+    return limits.reference(held, int(np.count_nonzero(relevant)), one.scores)
 
 
-def _taught(lines: Lines, teacher: Lines) -> Scores:
-    """The teacher's score of each line, NaN where it has none, [U]."""
-    at, which = found_among(lines, Documents(teacher.docids, teacher.queries))
-    scores = np.full(len(lines.scores), np.nan)
-    scores[at] = teacher.scores[which]
-    return scores
+def _held(one: Ranking, names: Sequence[str], relevant: Mask) -> dict[str, float]:
+    pairs = zip(one.judged.tolist(), one.scores[one.known].tolist(), strict=True)
+    return {names[which]: score for which, score in pairs if relevant[which]}
 
 
-def _judgements(pool: Pool, parts: Sequence[_Part], judged: _Judged, drop_judged: bool) -> list[_Mark]:
+def _judgements(pool: Pool, rankings: Sequence[Ranking], relevant: Mask, drop_judged: bool) -> list[_Mark]:
     marks = []
-    for places, part in zip(pool.places, parts, strict=True):
-        good = judged.relevant[part.judged]
-        marks.append(_Mark(_CODES["relevant"], places, part.known[good]))
+    for places, one in zip(pool.places, rankings, strict=True):
+        good = relevant[one.judged]
+        marks.append(_Mark(_CODES["relevant"], places, one.known[good]))
         if drop_judged:
-            marks.append(_Mark(_CODES["judged"], places, part.known[~good]))
+            marks.append(_Mark(_CODES["judged"], places, one.known[~good]))
     return marks
 
 
-def _forbidden(places: Places | None, scores: Scores, positives: Scores, limits: Limits) -> Iterator[_Mark]:
-    return (_Mark(_CODES[reason], places, mask) for reason, mask in limits.dropped(scores, positives))
+def _forbidden(places: Places | None, scores: Scores, positive: float | None, limits: Limits) -> Iterator[_Mark]:
+    return (_Mark(_CODES[reason], places, mask) for reason, mask in limits.dropped(scores, positive))
 
 
-def _chosen(
-    questions: Sequence[Question], lines: Lines, marks: list[_Mark], rules: Rules
-) -> tuple[list[Places], int, NDArray[np.int64]]:
-    """(places of each query's negatives, candidates, how many were dropped for each reason)."""
-    codes = np.zeros(len(lines.scores), np.int8)
+def _chosen(qid: str, pool: Pool, marks: list[_Mark], rules: Rules) -> tuple[list[int], int, NDArray[np.int64]]:
+    """(places of the negatives, candidates, how many were dropped for each reason)."""
+    codes = np.zeros(len(pool.ranks), np.int8)
     for code, places, which in sorted(marks, key=itemgetter(0), reverse=True):  # the first reason is written last
         codes[which if places is None else places[which]] = code
-    window = (lines.ranks >= rules.first) & (lines.ranks <= rules.last)
-    counts = np.bincount(codes[window], minlength=len(REASONS) + 1)
-    left = np.flatnonzero(window & (codes == 0))
-    ends = np.searchsorted(lines.queries[left], np.arange(len(questions) + 1)).tolist()
-    chosen = [_picked(left[a:b], one.qid, rules) for one, (a, b) in zip(questions, pairwise(ends), strict=True)]
+    first, end = np.searchsorted(pool.ranks, (rules.first, rules.last + 1)).tolist()
+    window = codes[first:end]
+    counts = np.bincount(window, minlength=len(REASONS) + 1)
+    chosen = _picked(np.flatnonzero(window == 0) + first, qid, rules).tolist()
     dropped = counts[1:]
-    dropped[-1] = counts[0] - sum(map(len, chosen))
-    return chosen, int(counts.sum()), dropped
+    dropped[-1] = counts[0] - len(chosen)
+    return chosen, len(window), dropped
 
 
 def _picked(left: Places, qid: str, rules: Rules) -> Places:
@@ -251,29 +195,3 @@ def _picked(left: Places, qid: str, rules: Rules) -> Places:
     digest = hashlib.blake2b(qid.encode(), digest_size=8).digest()
     draw = np.random.default_rng([rules.seed, int.from_bytes(digest)])
     return np.sort(draw.choice(left, rules.k, replace=False))
-
-
-def _held(part: _Part, judged: _Judged, queries: int) -> list[dict[str, float]]:
-    """{positive: its score} of each query."""
-    held: list[dict[str, float]] = [{} for _ in range(queries)]
-    good = judged.relevant[part.judged]
-    at = part.known[good]
-    docids = part.lines.docids.take(at).to_pylist()
-    columns = zip(part.lines.queries[at].tolist(), docids, part.lines.scores[at].tolist(), strict=True)
-    for query, docid, score in columns:
-        held[query][docid] = score
-    return held
-
-
-def _apart(
-    lines: Lines, chosen: list[Places], scores: Scores, held: list[dict[str, float]], missing: Mask
-) -> list[Mined]:
-    """The outcome of each query."""
-    flat = np.concatenate(chosen)
-    docids = lines.docids.take(flat).to_pylist()
-    ranks, runs, found = (column[flat].tolist() for column in (lines.ranks, lines.runs, scores))
-    ends = [0, *accumulate(map(len, chosen))]
-    return [
-        Mined(docids[a:b], ranks[a:b], runs[a:b], found[a:b], known, lost)
-        for (a, b), known, lost in zip(pairwise(ends), held, missing.tolist(), strict=True)
-    ]

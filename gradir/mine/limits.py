@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ Against = Literal["highest", "lowest", "mean"]
 Missing = Literal["skip", "keep", "lowest"]
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Places = NDArray[np.int64]
+
+_REFERENCES: dict[Against, Callable[[Scores], Any]] = {"highest": np.max, "lowest": np.min, "mean": np.mean}
 
 
 @dataclass(frozen=True)
@@ -44,50 +45,41 @@ class Limits:
         """Whether a positive's score is needed."""
         return self.margin is not None or self.absolute_margin is not None
 
-    def references(self, owners: Places, held: Scores, positives: Places, lowest: Scores) -> Scores:
-        """The positive's score that each query's ranking is compared with, [Q]; NaN where it holds none.
+    def reference(self, held: Scores, positives: int, scores: Scores) -> float | None:
+        """The positive's score that a ranking is compared with; None where it holds none.
 
         Args:
-            owners: The query of each positive that its ranking holds, [h].
-            held: The scores of these positives, [h].
-            positives: How many positives each query has, [Q].
-            lowest: The lowest score of each query's ranking, NaN where there is none, [Q].
+            held: Scores of the positives that it holds, [p].
+            positives: How many positives the query has.
+            scores: All its scores, [k].
         """
-        number = len(positives)
-        if self.missing == "lowest":
-            lost = np.where(np.isnan(lowest), 0, positives - np.bincount(owners, minlength=number))
-            owners = np.concatenate([owners, np.repeat(np.arange(number), lost)])
-            held = np.concatenate([held, np.repeat(lowest, lost)])
-        found = np.full(number, np.nan)
-        if self.against == "mean":
-            counts = np.bincount(owners, minlength=number)
-            np.divide(np.bincount(owners, held, number), counts, out=found, where=counts > 0)
-        else:
-            best = np.fmax if self.against == "highest" else np.fmin  # which pass over NaN
-            best.at(found, owners, held)
-        return found
+        if self.missing == "lowest" and len(held) < positives and len(scores):
+            held = np.append(held, np.full(positives - len(held), scores.min()))
+        if len(held) == 1:  # nearly always, and NumPy would take longer
+            return float(held[0])
+        return float(_REFERENCES[self.against](held)) if len(held) else None
 
-    def dropped(self, scores: Scores, positives: Scores) -> Iterator[tuple[str, Mask]]:
+    def dropped(self, scores: Scores, positive: float | None) -> Iterator[tuple[str, Mask]]:
         """(reason, which are dropped for it) for each rule in force. NaN is dropped by none.
 
         Args:
             scores: [k].
-            positives: What each is compared with, [k]; NaN: the rules that compare pass it over.
+            positive: What they are compared with; None: the rules that compare are passed over.
         """
-        if self.margin is not None:
-            yield "margin", scores >= relative_limit(positives, self.margin)
-        if self.absolute_margin is not None:
-            yield "absolute_margin", scores > positives - self.absolute_margin
+        if positive is not None and self.margin is not None:
+            yield "margin", scores >= relative_limit(positive, self.margin)
+        if positive is not None and self.absolute_margin is not None:
+            yield "absolute_margin", scores > positive - self.absolute_margin
         if self.max_score is not None:
             yield "max_score", scores > self.max_score
         if self.min_score is not None:
             yield "min_score", scores < self.min_score
 
 
-def relative_limit(positives: Scores, margin: float) -> Scores:
-    """p - (1 - margin) x |p|, [k]: from this score on a document is dropped.
+def relative_limit(positive: float, margin: float) -> float:
+    """p - (1 - margin) x |p|: from this score on a document is dropped.
 
     That is `margin x p` for a positive score. Below zero, where `margin x p` would lie above p and drop nothing that is near, it
     lies as far below p as it does for -p: at margin 0.95, 9.5 for p = 10 and -10.5 for p = -10.
     """
-    return positives * np.where(positives >= 0, margin, 2 - margin)
+    return positive * (margin if positive >= 0 else 2 - margin)

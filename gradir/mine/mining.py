@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,12 @@ from gradir.data.records import GradedDoc, GradedList
 from gradir.data.runs import aligned, iter_columns
 from gradir.data.topics import read_topics
 from gradir.errors import GradirError, InputError
-from gradir.mine.choose import Question, Rules, mined
+from gradir.mine.choose import Rules, Teacher, mined
 from gradir.mine.copies import Copies
 from gradir.mine.tally import Tally, table
 
 if TYPE_CHECKING:
     from gradir.data.run_reading import QueryColumns
-
-_BLOCK = 64  # queries that are mined together
 
 
 @dataclass(frozen=True)
@@ -66,20 +64,10 @@ class Mining:
         self._labels = [f"run:{name}" for name in sources.names()]
         self._scored = bool(sources.teacher) or len(sources.runs) == 1  # on one scale
 
-    def questions(self) -> Iterator[Question]:
-        """The queries of the runs that have positives."""
-        paths = [*self.sources.runs, *([self.sources.teacher] if self.sources.teacher else [])]
-        for qid, found in _with_bar(aligned([iter_columns(path) for path in paths])):
-            teacher = found.pop() if self.sources.teacher else None
-            if not any(found):
-                continue  # known to the teacher alone
-            if qid in self.judged:
-                yield self.question(qid, found, teacher)
-            else:
-                self.tally.unjudged += 1
-
-    def question(self, qid: str, runs: Sequence[QueryColumns | None], teacher: QueryColumns | None = None) -> Question:
-        """What is asked about a query with positives.
+    def list_of(
+        self, qid: str, runs: Sequence[QueryColumns | None], teacher: Teacher | None = None
+    ) -> GradedList | None:
+        """The graded list of a query with positives; None where it has no negative.
 
         Args:
             qid: The query.
@@ -92,22 +80,18 @@ class Mining:
         if qid not in self._queries:
             problem = f"query {qid} of the run is not in it"
             raise InputError(self.sources.topics, problem, "Do run and topics belong together?")
-        copies = self._copies.of(self._positives(qid)) if self._copies else ()
-        return Question(qid, runs, self.judged[qid], teacher, copies)
-
-    def lists_of(self, questions: Sequence[Question]) -> Iterator[GradedList]:
-        """The lists of those queries that have a negative."""
-        block = mined(questions, self.rules, self.sources.teacher is not None)
-        self.tally.add(block)
-        for one, found in zip(questions, block.mined, strict=True):
-            positives = self._positives(one.qid)
-            self.tally.add_query(found, len(positives))
-            if found.docids:
-                docs = [GradedDoc(docid, one.judged[docid], "qrels", found.held.get(docid)) for docid in positives]
-                labels = [self._labels[run] for run in found.runs]
-                scores: Iterable[float | None] = found.scores if self._scored else repeat(None)
-                docs += map(GradedDoc, found.docids, repeat(0), labels, scores)
-                yield GradedList(one.qid, self._queries[one.qid], tuple(docs))
+        judged, positives = self.judged[qid], self._positives(qid)
+        copies = self._copies.of(positives) if self._copies else ()
+        found = mined(qid, runs, judged, self.rules, teacher, copies)
+        self.tally.add(found, len(positives))
+        if not found.docids:
+            return None
+        nothing: list[Any] = [None] * len(found.docids)
+        held, scores = (found.held, found.scores) if self._scored else ({}, nothing)
+        docs = [GradedDoc(docid, judged[docid], "qrels", held.get(docid)) for docid in positives]
+        labels = [self._labels[run] for run in found.runs]
+        docs += map(GradedDoc, found.docids, repeat(0), labels, scores)
+        return GradedList(qid, self._queries[qid], tuple(docs))
 
     def _positives(self, qid: str) -> list[str]:
         return [docid for docid, grade in self.judged[qid].items() if grade >= self.rules.min_grade]
@@ -116,7 +100,7 @@ class Mining:
 def graded_lists(sources: Sources, rules: Rules, tally: Tally) -> Iterator[GradedList]:
     """The list of each query that has a negative, in the order of the first run; what is not in it, of the next.
 
-    Runs with the same queries in the same order are read with some queries in memory.
+    Runs with the same queries in the same order are read with one query in memory.
 
     Args:
         sources: What is mined.
@@ -128,10 +112,18 @@ def graded_lists(sources: Sources, rules: Rules, tally: Tally) -> Iterator[Grade
         GradirError: No negative is left.
     """
     mining, queries = Mining(sources, rules, tally), 0
-    questions = mining.questions()
-    while block := list(islice(questions, _BLOCK)):
-        queries += len(block)
-        yield from mining.lists_of(block)
+    paths = [*sources.runs, *([sources.teacher] if sources.teacher else [])]
+    for qid, found in _with_bar(aligned([iter_columns(path) for path in paths])):
+        teacher = Teacher(found.pop()) if sources.teacher else None
+        if not any(found):
+            continue  # known to the teacher alone
+        if qid not in mining.judged:
+            tally.unjudged += 1
+            continue
+        queries += 1
+        one = mining.list_of(qid, found, teacher)
+        if one:
+            yield one
     tally.not_found = len(mining.judged) - queries
     if not queries:
         problem = f"none of its queries has a positive in {sources.qrels} (grade {rules.min_grade} or above)"

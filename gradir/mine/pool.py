@@ -1,4 +1,4 @@
-"""The documents of some queries in several runs, put together in columns."""
+"""The documents of one query in several runs, put together."""
 
 from __future__ import annotations
 
@@ -6,122 +6,101 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradir.mine.limits import Mask, Places, Scores
+from gradir.mine.limits import Mask, Scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gradir.data.run_reading import QueryColumns
 
+Places = NDArray[np.int64]
 
-class Lines(NamedTuple):
-    """Lines of runs: query by query, best first.
+
+class Ranking(NamedTuple):
+    """One run's documents of the query, and what the qrels know of them.
 
     Attributes:
-        docids: [L].
-        scores: [L].
-        queries: The number of each one's query, not falling, [L].
-        ranks: From 1, [L].
-        runs: The number of the run, [L].
+        number: Of the run.
+        docids: Best first, [k].
+        scores: [k].
+        known: The places of judged documents, [j].
+        judged: Which judged document stands there, [j].
     """
 
+    number: int
     docids: pa.StringArray
     scores: Scores
-    queries: Places
-    ranks: Places
-    runs: Places
-
-    def kept(self, mask: Mask) -> Lines:
-        """Some of the lines."""
-        import pyarrow as pa
-
-        if mask.all():
-            return self
-        return Lines(self.docids.filter(pa.array(mask)), *(column[mask] for column in self[1:]))
+    known: Places
+    judged: NDArray[np.int32]
 
 
 class Pool(NamedTuple):
-    """Each document of each query once, with the best of its ranks: by query, rank, run.
+    """The documents of all runs, by best rank, then by the order of the runs.
 
     Attributes:
-        lines: The lines that have it there, [U].
-        places: Where each part's lines are among these, [L] each; None where they are these.
-    """
-
-    lines: Lines
-    places: Sequence[Places | None]
-
-
-class Documents(NamedTuple):
-    """Documents that queries name.
-
-    Attributes:
-        docids: [W].
-        owners: The number of each one's query, [W].
+        docids: [U].
+        ranks: The best rank of each, from 1, [U].
+        runs: The number of the run that has it there, [U].
+        scores: Its score there, [U].
+        places: Where each run's documents are among these, [k] each; None where they are these.
     """
 
     docids: pa.StringArray
-    owners: Places
+    ranks: Places
+    runs: Places
+    scores: Scores
+    places: Sequence[Places | None]
 
 
-def lines_of(number: int, columns: Sequence[QueryColumns | None]) -> Lines:
-    """What run `number` has for each query."""
+def ranking(number: int, columns: QueryColumns, names: pa.StringArray) -> Ranking:
+    """A run's documents, those among `names` (the judged ones) found."""
+    judged = indices(columns.docids, names)
+    known = np.flatnonzero(judged >= 0)
+    return Ranking(number, columns.docids, columns.scores, known, judged[known])
+
+
+def pooled(rankings: Sequence[Ranking]) -> Pool:
+    """Each document once, with the best of its ranks."""
     import pyarrow as pa
 
-    held = [one for one in columns if one is not None]
-    lengths = np.array([0 if one is None else len(one.scores) for one in columns], np.int64)
-    docids = pa.concat_arrays([one.docids for one in held]) if held else pa.array([], pa.string())
-    scores = np.concatenate([np.zeros(0), *(one.scores for one in held)])
-    starts = np.cumsum(lengths) - lengths
-    ranks = np.arange(1, len(scores) + 1) - np.repeat(starts, lengths)
-    queries = np.repeat(np.arange(len(columns)), lengths)
-    return Lines(docids, scores, queries, ranks, np.full(len(scores), number))
+    lengths = [len(one.scores) for one in rankings]
+    ranks = [np.arange(1, length + 1) for length in lengths]
+    if len(rankings) == 1:
+        one = rankings[0]
+        return Pool(one.docids, ranks[0], np.full(lengths[0], one.number), one.scores, [None])
+    encoded = pa.concat_arrays([one.docids for one in rankings]).dictionary_encode()
+    codes, all_ranks = encoded.indices.to_numpy(), np.concatenate(ranks)
+    runs = np.repeat([one.number for one in rankings], lengths)
+    order = np.lexsort((runs, all_ranks))
+    _, first = np.unique(codes[order], return_index=True)
+    lines = order[np.sort(first)]  # the best line of each document, [U]
+    place_of = np.empty(len(lines), np.int64)
+    place_of[codes[lines]] = np.arange(len(lines))
+    places: list[Places | None] = [*np.split(place_of[codes], np.cumsum(lengths)[:-1])]
+    scores = np.concatenate([one.scores for one in rankings])[lines]
+    return Pool(encoded.dictionary.take(codes[lines]), all_ranks[lines], runs[lines], scores, places)
 
 
-def documents(named: Sequence[Collection[str]]) -> Documents:
-    """The ids that each query names."""
+def looked_up(docids: pa.StringArray, scored: QueryColumns | None) -> Scores:
+    """The score of each document, NaN where it has none, [U]."""
+    if scored is None:
+        return np.full(len(docids), np.nan)
+    places = indices(docids, scored.docids)
+    return np.where(places >= 0, scored.scores[places], np.nan)
+
+
+def members(docids: pa.StringArray, names: Collection[str]) -> Mask:
+    """Which documents are among the names, [U]."""
     import pyarrow as pa
 
-    docids = pa.array([docid for of in named for docid in of], pa.string())
-    return Documents(docids, np.repeat(np.arange(len(named)), [len(of) for of in named]))
+    return indices(docids, pa.array(sorted(names), pa.string())) >= 0
 
 
-def pooled(parts: Sequence[Lines]) -> Pool:
-    """The documents of all runs."""
-    import pyarrow as pa
-
-    if len(parts) == 1:
-        return Pool(parts[0], [None])
-    encoded = pa.concat_arrays([part.docids for part in parts]).dictionary_encode()
-    scores, queries, ranks, runs = (np.concatenate([part[i] for part in parts]) for i in range(1, 5))
-    order = np.lexsort((runs, ranks, queries))
-    keys = _keys(queries, encoded.indices.to_numpy(), len(encoded.dictionary))[order]
-    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    best = order[np.sort(first)]  # the best line of each, [U]
-    places = np.empty(len(order), np.int64)
-    places[order] = np.argsort(np.argsort(first))[which]
-    docids = encoded.dictionary.take(encoded.indices.take(best))
-    lines = Lines(docids, scores[best], queries[best], ranks[best], runs[best])
-    ends = np.cumsum([len(part.scores) for part in parts])[:-1]
-    return Pool(lines, [*np.split(places, ends)])
-
-
-def found_among(lines: Lines, wanted: Documents) -> tuple[Places, Places]:
-    """(the lines that hold a document which their query names, which document that is), [h] each, in the order of the lines."""
+def indices(docids: pa.StringArray, names: pa.StringArray) -> NDArray[np.int32]:
+    """Where each document stands among the names, or -1, [k]."""
     import pyarrow.compute as pc
 
-    unique = wanted.docids.unique()
-    codes = pc.index_in(lines.docids, unique).fill_null(-1).to_numpy()
-    at = np.flatnonzero(codes >= 0)
-    keys = _keys(lines.queries[at], codes[at], len(unique))
-    known = _keys(wanted.owners, pc.index_in(wanted.docids, unique).to_numpy(), len(unique))
-    order = np.argsort(known)
-    which = order[np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)] if len(known) else at
-    named = known[which] == keys
-    return at[named], which[named]
-
-
-def _keys(queries: Places, codes: Places, size: int) -> Places:
-    """A number for each pair of a query and a document."""
-    return queries.astype(np.int64) * size + codes
+    found: NDArray[np.int32] = pc.index_in(docids, names).fill_null(-1).to_numpy()
+    return found

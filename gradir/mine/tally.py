@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradir.mine.choose import REASONS, Block, Mined
+from gradir.mine.choose import REASONS, Mined
 
 _MEANINGS = {
     "relevant": "judged relevant",
@@ -46,18 +46,15 @@ class Tally:
         # Of each run, or of the teacher: negatives, and the sum of their scores.
         self._numbers, self._sums = [0] * scales, [0.0] * scales
 
-    def add(self, block: Block) -> None:
-        """Count the documents of some queries."""
-        self._candidates += block.candidates
-        self._dropped += block.dropped
-
-    def add_query(self, found: Mined, positives: int) -> None:
+    def add(self, found: Mined, positives: int) -> None:
         """Count a query with so many positives."""
         self._queries += 1
         self._missing += found.missing
         self._empty += not found.docids
         self._below += 0 < len(found.docids) < self._k
         self._positives += positives
+        self._candidates += found.candidates
+        self._dropped += found.dropped
         self._kept += len(found.docids)
         self._ranks += sum(found.ranks)
         self._held += len(found.held)

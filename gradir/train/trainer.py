@@ -71,7 +71,9 @@ class Trainer(transformers.Trainer):
         self.learner: Any = learner
         self.lists = dataset
         self.sampler, self.collate, self.dev, self.patience = sampler, collate, evaluate, patience
-        self.cached, self.after_step = cached, after_step
+        self.cached = cached
+        if after_step is not None:
+            self.add_callback(_AfterStep(after_step))
         self.folder = Path(str(args.output_dir))
         self.tokens = 0  # of this process, in this run
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -262,6 +264,17 @@ class Trainer(transformers.Trainer):
         remember = getattr(self.learner, "remember", None)
         if remember is not None and (folder / "memory.json").exists():
             remember(json.loads((folder / "memory.json").read_text(encoding="utf-8")))
+
+
+class _AfterStep(transformers.TrainerCallback):
+    """Calls something after each optimiser step."""
+
+    def __init__(self, action: Callable[[], object]):
+        self.action = action
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The weights have just changed."""
+        self.action()
 
 
 class _RandomState:

@@ -222,6 +222,22 @@ def test_other_query_sides(side: str, config: Callable[..., Path], corpus_file: 
     assert len(vectors) == 1
 
 
+def test_a_table_of_query_terms_never_falls_below_zero(
+    config: Callable[..., Path], corpus_file: Path, lists_file: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    model = {"max_query_length": 12, "max_passage_length": 24, "query_side": "weights"}
+    source = [{"lists": str(lists_file), "corpus": str(corpus_file)}]
+    outcome = splade(
+        config("table", "splade", model=model, lists=source, learning_rate=3.0)
+    )  # steps larger than any weight
+    assert outcome.output is not None
+    table = load_file(outcome.output / "query" / "model.safetensors")["weight"]
+    assert (table >= 0).all()
+    assert ((table == 0).sum() > 20) and (table > 0).any()
+
+
 def test_matryoshka_adds_up_the_losses_of_prefixes(config: Callable[..., Path]) -> None:
     first = log_of(dense(config("sizes", matryoshka=[32, 8], dropout=0.0)))[0]
     assert first["loss"] == pytest.approx(first["infonce"] + first["infonce@8"], rel=1e-5)

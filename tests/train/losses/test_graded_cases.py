@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from itertools import permutations
 
+import loss_oracles as slow
 import pytest
 import torch
 
-from gradir.train.losses import approx_ndcg, bce, lambda_loss, listmle, listnet, wasserstein_rows
+from gradir.train.losses import (
+    approx_ndcg,
+    bce,
+    graded_margin_mse,
+    lambda_loss,
+    listmle,
+    listnet,
+    ranknet,
+    wasserstein_rows,
+)
 
 
 def row(*values: float) -> torch.Tensor:
@@ -75,3 +85,23 @@ def test_bce_by_hand() -> None:
     scores, grades = row(2.0, -1.0, 0.5), row(2, 1, 0)
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1)) + math.log(1 + math.exp(0.5))) / 3
     assert bce(scores, grades, everything(scores), positive_grade=2).item() == pytest.approx(expected)
+
+
+def test_among_equal_scores_the_lower_grade_is_ranked_first_wherever_it_stands() -> None:
+    scores, grades = row(1.0, 1.0, 1.0, 0.0), row(3, 0, 1, 2)
+    expected = slow.lambda_loss(scores[0].tolist(), grades[0].tolist(), "lambdarank")
+    for order in permutations(range(4)):
+        moved = scores[:, list(order)], grades[:, list(order)]
+        assert lambda_loss(*moved, everything(scores), weighting="lambdarank").item() == pytest.approx(expected)
+
+
+def test_margins_grow_with_the_gap_between_grades() -> None:
+    scores, grades = row(5.0, 3.0, 3.5), row(3, 1, 0)
+    expected = ((2 - 2 * 2.5) ** 2 + (1.5 - 3 * 2.5) ** 2 + (-0.5 - 2.5) ** 2) / 3
+    assert graded_margin_mse(scores, grades, everything(scores), margin=2.5).item() == pytest.approx(expected)
+
+
+def test_ranknet_by_hand() -> None:
+    scores, grades = row(2.0, 1.0, 0.0), row(1, 0, 0)
+    expected = (math.log(1 + math.exp(-1 / 0.5)) + math.log(1 + math.exp(-2 / 0.5))) / 2
+    assert ranknet(scores, grades, everything(scores), temperature=0.5).item() == pytest.approx(expected)
