@@ -80,8 +80,7 @@ class Objective(nn.Module):
             GradirError: Distillation without any teacher score.
         """
         self._look(labels)
-        with torch.autocast(scores.device.type, enabled=False):
-            parts = {term.label: self._loss(term, scores, labels) for term in self.terms}
+        parts = {term.label: self._loss(term, scores, labels) for term in self.terms}
         total = torch.stack([term.weight * parts[term.label] for term in self.terms]).sum()
         return total, {label: part.detach() for label, part in parts.items()}
 
