@@ -24,14 +24,14 @@ def attention(
     """Multi-head attention within each text, `softmax(q k^T / sqrt(d)) v`, with dropout of the softmax.
 
     Args:
-        together: Queries, keys and values of all tokens, block after block, float [T, 3 H].
+        together: Queries, keys and values of all tokens, block after block, float [T, 3 H]; further rows may follow.
         shapes: (texts, tokens of each) of every block.
         masks: Of every block True for a token, False for padding, bool [B, S]; None where no text has padding.
         heads: Attention heads.
         drop: Dropout.
 
     Returns:
-        [T, H].
+        [T, H]; 0 in further rows.
     """
     states: Tensor = _Attention.apply(together, tuple(shapes), tuple(masks), heads, drop)
     return states
@@ -59,7 +59,7 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(together, *(mask for mask in masks if mask is not None))
         ctx.masked, ctx.shapes, ctx.heads, ctx.drop = [mask is not None for mask in masks], shapes, heads, drop
         size = together.shape[1] // 3
-        states = together.new_empty(len(together), size)
+        states = together.new_zeros(len(together), size)
         keep = drop.masks()
         for part in _parts(shapes, masks, heads, together.dtype):
             query, key, value = _split(together[part.rows], part, 3, heads)  # [b * heads, S, d] each
@@ -73,7 +73,7 @@ class _Attention(torch.autograd.Function):
         together, *given = ctx.saved_tensors
         rest = iter(given)
         masks = [next(rest) if masked else None for masked in ctx.masked]
-        result, drop, heads = torch.empty_like(together), ctx.drop, ctx.heads
+        result, drop, heads = torch.zeros_like(together), ctx.drop, ctx.heads
         keep = drop.masks()
         for part in _parts(ctx.shapes, masks, heads, together.dtype):
             query, key, value = _split(together[part.rows], part, 3, heads)

@@ -22,6 +22,8 @@ from gradir.models.fast_dropout import Drop, dropped, seeds
 from gradir.models.fast_layers import add_norm, feed_forward
 
 Blocks = Sequence[tuple[Tensor, Tensor]]  # (input_ids, attention_mask), int64 [B, S] each, of every block
+# Rows are filled up to multiples of this: oneDNN compiles a product for every new shape, and keeps it.
+_ROWS = 64
 _DTYPES = (torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -51,13 +53,15 @@ def faster(backbone: Any) -> Callable[[Tensor, Tensor], Tensor]:
         if not is_fast(backbone):
             hidden: Tensor = backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             return hidden
-        return states(backbone, [(input_ids, attention_mask)]).view(*input_ids.shape, -1)
+        return states(backbone, [(input_ids, attention_mask)])[: input_ids.numel()].view(*input_ids.shape, -1)
 
     return forward
 
 
 def states(backbone: Any, blocks: Blocks, lean: bool = False) -> Tensor:
-    """Last hidden states of all tokens, block after block, padding too (garbage), [T, H], in the dtype of the parameters.
+    """Last hidden states of all tokens, block after block, [T, H], in the dtype of the parameters.
+
+    What stands on padding is garbage, and so are further rows after the last block.
 
     Products are in the dtype of autocast where it is on. Dropout as the backbone's own modules have it, in training mode.
 
@@ -67,21 +71,29 @@ def states(backbone: Any, blocks: Blocks, lean: bool = False) -> Tensor:
         lean: Take some 7% longer and keep a quarter less for the gradient.
     """
     layers, heads = layers_of(backbone) or [], heads_of(backbone)
-    shapes = [(ids.shape[0], ids.shape[1]) for ids, _ in blocks]
+    shapes = shapes_of(blocks)
     masks = [None if bool(mask.all()) else mask.bool() for _, mask in blocks]
     drop = _drops(backbone.training)
-    saving = bool(getattr(backbone, "is_gradient_checkpointing", False)) and backbone.training
+    saving = (
+        bool(getattr(backbone, "is_gradient_checkpointing", False)) and backbone.training and torch.is_grad_enabled()
+    )
     embeddings = backbone.embeddings
     dtype = _dtype(layers[0].out.weight)
     with torch.autocast("cpu", enabled=False):
         summed = [embedded(backbone, ids).flatten(0, 1) for ids, _ in blocks]
-        wide = embeddings.LayerNorm(torch.cat(summed) if len(summed) > 1 else summed[0])  # [T, H]
+        missing = -sum(map(len, summed)) % _ROWS
+        wide = embeddings.LayerNorm(torch.cat([*summed, summed[0].new_zeros(missing, summed[0].shape[1])]))  # [T, H]
         wide = dropped(wide, drop(embeddings.dropout))
         low = wide.to(dtype)
         for layer in layers:
             run = partial(_through, layer, shapes, masks, heads, [drop(one) for one in layer.dropouts], lean)
             wide, low = checkpoint(run, wide, low, use_reentrant=False) if saving else run(wide, low)
     return wide
+
+
+def shapes_of(blocks: Blocks) -> list[tuple[int, int]]:
+    """(texts, tokens of each) of every block."""
+    return [(ids.shape[0], ids.shape[1]) for ids, _ in blocks]
 
 
 def _through(

@@ -9,7 +9,7 @@ whole, as an untrained head has them, and there the place of each maximum is kep
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +21,9 @@ DENSE = 0.2
 _PIECE = {"cpu": 2**20}
 _PIECE_ELSEWHERE = 2**26
 
+# Terms of a text are filled up to multiples of this: oneDNN compiles a product for every new shape, and keeps it.
+_TERMS = 128
+
 Shapes = Sequence[tuple[int, int]]  # (texts, tokens of each) of every block
 
 
@@ -30,7 +33,8 @@ def max_weights(
     """`log(1 + relu(max_i h_i . e_j + b_j))`; under autocast the products are in its dtype.
 
     Args:
-        states: States of all tokens, block after block, float [T, H]. Padding repeats another token of its text.
+        states: States of all tokens, block after block, float [T, H]; further rows may follow. Padding repeats another token of its
+            text.
         shapes: (texts, tokens of each) of every block.
         weight: Output embeddings, float [V, H].
         bias: Output bias, float [V].
@@ -40,7 +44,7 @@ def max_weights(
     Returns:
         float32 [B, V], or float64 for states of float64; texts in the order of the blocks.
     """
-    weights: Tensor = _MaxWeights.apply(states, weight, bias, tuple(shapes), tile, twice)
+    weights: Tensor = _MaxWeights.apply(states, weight, bias, tuple(shapes), tile, twice, torch.is_grad_enabled())
     return weights
 
 
@@ -53,7 +57,14 @@ def products_dtype(states: Tensor) -> torch.dtype:
 class _MaxWeights(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, shapes: Shapes, tile: int, twice: bool
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        shapes: Shapes,
+        tile: int,
+        twice: bool,
+        learning: bool,
     ) -> Tensor:
         dtype = products_dtype(states)
         wide = torch.promote_types(dtype, torch.float32)
@@ -68,7 +79,7 @@ class _MaxWeights(torch.autograd.Function):
                 if bias is not None:
                     logits += bias[start:end]
                 weights[:, start:end] = logits
-                if any(ctx.needs_input_grad) and (logits > 0).float().mean() > DENSE:
+                if learning and any(ctx.needs_input_grad) and (logits > 0).float().mean() > DENSE:
                     ctx.dense.append(start)
                     places.append(_places(products, shapes))
         weights.relu_().log1p_()
@@ -97,7 +108,7 @@ class _MaxWeights(torch.autograd.Function):
                 for block in _blocks(low, ctx.shapes, share):
                     _sparse(back, weight, block)
         for_weight = None if back.weight is None else back.weight.to(weight.dtype)
-        return back.states.to(ctx.states_dtype), for_weight, for_bias, None, None, None
+        return back.states.to(ctx.states_dtype), for_weight, for_bias, None, None, None, None
 
 
 class _Back(NamedTuple):
@@ -120,19 +131,21 @@ def _tiles(columns: int, tile: int) -> Iterator[tuple[int, int]]:
     return pairwise([*range(0, columns, tile), columns])
 
 
+def blocks_of(rows: Tensor, shapes: Shapes) -> list[Tensor]:
+    """The rows of each block, [texts, tokens, columns], views."""
+    ends = [0, *accumulate(texts * tokens for texts, tokens in shapes)]
+    return [rows[a:b].view(*shape, -1) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
+
+
 def _largest(products: Tensor, shapes: Shapes) -> Tensor:
     """The largest product of each text, [B, tile]."""
-    parts = products.split([texts * tokens for texts, tokens in shapes])
-    found = [part.view(*shape, -1).amax(1) for part, shape in zip(parts, shapes, strict=True)]
+    found = [part.amax(1) for part in blocks_of(products, shapes)]
     return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _places(products: Tensor, shapes: Shapes) -> Tensor:
     """At which token of its text each product is largest, int32 [B, tile]."""
-    parts = products.split([texts * tokens for texts, tokens in shapes])
-    return torch.cat(
-        [part.view(*shape, -1).max(1).indices.to(torch.int32) for part, shape in zip(parts, shapes, strict=True)]
-    )
+    return torch.cat([part.max(1).indices.to(torch.int32) for part in blocks_of(products, shapes)])
 
 
 def _before_activation(gradient: Tensor, weights: Tensor, twice: bool) -> Tensor:
@@ -150,10 +163,10 @@ def _dense(
 ) -> None:
     """Add the gradients of a tile of columns, as products of whole matrices."""
     part = low.new_zeros(len(low), place.shape[1])  # [T, tile]
-    rows, texts = part.split([b * s for b, s in shapes]), [b for b, _ in shapes]
-    pieces = zip(rows, shapes, place.split(texts), share[:, columns].split(texts), strict=True)
-    for piece, shape, where, value in pieces:
-        piece.view(*shape, -1).scatter_(1, where.long().unsqueeze(1), value.to(low.dtype).unsqueeze(1))
+    texts = [texts for texts, _ in shapes]
+    pieces = zip(blocks_of(part, shapes), place.split(texts), share[:, columns].split(texts), strict=True)
+    for piece, where, value in pieces:
+        piece.scatter_(1, where.long().unsqueeze(1), value.to(low.dtype).unsqueeze(1))
     back.states.add_(part @ weight[columns].to(low.dtype))
     if back.weight is not None:
         back.weight[columns] += part.T @ low
@@ -165,7 +178,7 @@ def _blocks(low: Tensor, shapes: Shapes, share: Tensor) -> Iterator[_Block]:
     row = text = 0
     for texts, tokens in shapes:
         active = int((share[text : text + texts] != 0).sum(1).max()) if texts else 0
-        size = max(1, most // max(1, active * max(tokens, low.shape[1])))
+        size = max(1, most // (_filled(active) * max(tokens, low.shape[1])))
         for start in range(0, texts, size):
             count = min(size, texts - start)
             first = row + start * tokens
@@ -173,6 +186,10 @@ def _blocks(low: Tensor, shapes: Shapes, share: Tensor) -> Iterator[_Block]:
             values = share[text + start : text + start + count]
             yield _Block(first, last, low[first:last].view(count, tokens, -1), values)
         row, text = row + texts * tokens, text + texts
+
+
+def _filled(terms: int) -> int:
+    return max(1, -(-terms // _TERMS)) * _TERMS
 
 
 def _sparse(back: _Back, weight: Tensor, block: _Block) -> None:
@@ -183,7 +200,7 @@ def _sparse(back: _Back, weight: Tensor, block: _Block) -> None:
     states, dtype = block.states, block.states.dtype
     counts = torch.bincount(texts, minlength=len(states))  # [b]
     number = torch.arange(len(texts), device=texts.device) - (counts.cumsum(0) - counts)[texts]  # of a term in its text
-    most = int(counts.max())
+    most = _filled(int(counts.max()))
     ids = terms.new_zeros(len(states), most)  # [b, n]; filled up with term 0, whose share is 0
     ids[texts, number] = terms
     value = block.share[texts, terms]  # [N]

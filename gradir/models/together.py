@@ -9,8 +9,8 @@ from torch import Tensor
 
 from gradir.models import fast_backbone
 from gradir.models.encoders import DenseEncoder, SpladeEncoder, occurrence
-from gradir.models.fast_backbone import Blocks
-from gradir.models.head_max import max_weights
+from gradir.models.fast_backbone import Blocks, shapes_of
+from gradir.models.head_max import blocks_of, max_weights
 from gradir.models.heads import VOCAB_TILE, repeated
 
 
@@ -18,20 +18,21 @@ def encode_blocks(encoder: Any, blocks: Blocks) -> Tensor:
     """Vectors of the texts of all blocks, one block after another, float32 [N, D] or, of a SPLADE encoder, [N, V].
 
     The same as `encoder(input_ids, attention_mask)` of each block. For BERT-like encoders on a processor, in training, all blocks
-    go through the linear layers and through SPLADE's head together, so that every gradient of a weight is computed once.
+    go through the linear layers and through SPLADE's head together, so that every gradient of a weight is computed once. With or
+    without gradients, the same random state drops out the same there, as GradCache needs it.
 
     Args:
         encoder: One of `gradir.models.encoders`.
         blocks: (input_ids, attention_mask) of every block, int64 [B, S] each.
     """
-    backbone = _backbone(encoder) if torch.is_grad_enabled() else None
+    backbone = _backbone(encoder) if encoder.training or torch.is_grad_enabled() else None
     if backbone is None or not fast_backbone.is_fast(backbone):
         rows = [encoder(ids, mask) for ids, mask in blocks]
         return torch.cat(rows) if len(rows) > 1 else rows[0]
     dense = isinstance(encoder, DenseEncoder)
     states = fast_backbone.states(backbone, blocks, lean=not dense)  # [T, H]
     if dense:
-        pieces = _blocks_of(states, blocks)
+        pieces = blocks_of(states, shapes_of(blocks))
         return torch.cat([encoder.pool(hidden, mask) for hidden, (_, mask) in zip(pieces, blocks, strict=True)])
     return _splade(encoder, states, blocks)
 
@@ -55,19 +56,12 @@ def _transform(mlm: Any) -> Any:
 
 def _splade(encoder: SpladeEncoder, states: Tensor, blocks: Blocks) -> Tensor:
     hidden: Tensor = _transform(encoder.mlm)(states.unsqueeze(0)).squeeze(0)  # [T, H]
+    shapes = shapes_of(blocks)
     if not all(bool(mask.all()) for _, mask in blocks):
-        pieces = _blocks_of(hidden, blocks)
-        filled = [repeated(piece, mask).flatten(0, 1) for piece, (_, mask) in zip(pieces, blocks, strict=True)]
-        hidden = torch.cat(filled)
-    shapes = [(ids.shape[0], ids.shape[1]) for ids, _ in blocks]
+        pieces = zip(blocks_of(hidden, shapes), blocks, strict=True)
+        hidden = torch.cat([repeated(piece, mask).flatten(0, 1) for piece, (_, mask) in pieces])
     decoder, twice = encoder.decoder, encoder.activation == "log1p_relu"
     weights = max_weights(hidden, shapes, decoder.weight, decoder.bias, VOCAB_TILE, twice)  # [N, V]
     if not encoder.expansion:
         weights = weights * torch.cat([occurrence(ids, mask, weights.shape[1]) for ids, mask in blocks])
     return weights.index_fill(1, encoder.dropped, 0.0)
-
-
-def _blocks_of(states: Tensor, blocks: Blocks) -> list[Tensor]:
-    """States of each block, [B, S, H]."""
-    parts = states.split([ids.numel() for ids, _ in blocks])
-    return [part.view(*ids.shape, -1) for part, (ids, _) in zip(parts, blocks, strict=True)]

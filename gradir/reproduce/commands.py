@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from gradir.command import Outcome, flag_of, parser_for
+from gradir.data.jsonl import FORMAT
 from gradir.errors import GradirError, nearest
 
 
@@ -96,7 +97,7 @@ def prepare(name: str, command: str, values: Mapping[str, Any], here: Path) -> t
     Args:
         name: The step's.
         command: Its command.
-        values: Flag: value, nothing left to fill in. A mapping becomes the file `here/NAME.yaml`.
+        values: Flag: value, nothing left to fill in. A mapping becomes the file `here/NAME.yaml`, with its format.
         here: The recipe's folder.
     """
     if command not in COMMANDS:
@@ -111,7 +112,7 @@ def prepare(name: str, command: str, values: Mapping[str, Any], here: Path) -> t
         elif value is not None:  # null: what the command takes if not told
             if isinstance(value, dict):
                 path = here / f"{name}.yaml"
-                call.files[path], value = value, str(path)
+                call.files[path], value = {"format": FORMAT} | value, str(path)
             try:
                 call.arguments[actions[flag].dest] = _convert(actions[flag], value)
             except ValueError as error:

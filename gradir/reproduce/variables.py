@@ -85,7 +85,7 @@ def parse_settings(settings: list[str], known: Mapping[str, Any]) -> dict[str, A
             except yaml.YAMLError:
                 problems.append(f"'{setting}': the value is no YAML")
     if problems:
-        raise GradirError(f"--set: {'; '.join(problems)}. The recipe's variables: {', '.join(known) or 'none'}.")
+        raise GradirError(f"--set: {'; '.join(problems)}\n  The recipe's variables: {', '.join(known) or 'none'}")
     return found
 
 

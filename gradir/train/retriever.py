@@ -16,6 +16,7 @@ from gradir.errors import GradirError, MissingDependency
 from gradir.models.config import EncoderConfig, Side, position_limit
 from gradir.models.encoders import DenseEncoder, SpladeEncoder, StaticEncoder, replace_module
 from gradir.models.folder import EncoderFolder, open_folder
+from gradir.models.together import encode_blocks
 from gradir.train.config import Lora, TrainConfig
 
 
@@ -53,8 +54,7 @@ class Retriever(nn.Module):
         """
         encoder, kind = self.side(side), texts["back"].device.type
         with torch.autocast(kind, self.dtype, enabled=self.dtype != torch.float32):
-            rows = [encoder(ids, mask).float() for ids, mask in texts["blocks"]]
-        vectors = (torch.cat(rows) if len(rows) > 1 else rows[0])[texts["back"]]
+            vectors = encode_blocks(encoder, texts["blocks"]).float()[texts["back"]]
         most = self.config.top_k(side)
         return _largest(vectors, most) if self.config.kind == "splade" and most else vectors
 

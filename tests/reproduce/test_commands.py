@@ -63,7 +63,7 @@ def test_a_mapping_becomes_a_file():
     call, problems = prepare("tune", "encode", {"encoder": {"a": [1]}, "output": "o"}, Path("h"))
     assert problems == []
     assert call.arguments["encoder"] == "h/tune.yaml"
-    assert call.files == {Path("h/tune.yaml"): {"a": [1]}}
+    assert call.files == {Path("h/tune.yaml"): {"format": 1, "a": [1]}}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

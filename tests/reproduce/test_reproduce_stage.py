@@ -109,7 +109,7 @@ def test_a_configuration_written_out_in_the_recipe_is_a_file_of_the_script(write
     before = "\n".join(line for line in text.splitlines() if not line.startswith("gradir "))
     subprocess.run(["sh", "-c", before], check=True)
     written = yaml.safe_load((files / "out" / "odd.yaml").read_text(encoding="utf-8"))
-    assert written == {"steps": 5, "deep": [{"a": "it's out"}]}
+    assert written == {"format": 1, "steps": 5, "deep": [{"a": "it's out"}]}
 
 
 def test_needs_are_checked_before_anything_runs(write, files):

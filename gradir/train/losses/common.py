@@ -22,9 +22,9 @@ def log_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return filled.log_softmax(1).masked_fill(~mask, 0.0)
 
 
-def softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the entries of each row that the mask holds, [B, N]; 0 elsewhere."""
-    if bool(mask.all()):
+def softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax over the entries of each row that the mask holds (None: all), [B, N]; 0 elsewhere."""
+    if mask is None:
         return scores.softmax(1)
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return filled.softmax(1).masked_fill(~mask, 0.0)

@@ -52,17 +52,20 @@ def wasserstein(
     Returns:
         A scalar, float64 (float32 on devices that lack it).
     """
+    held: Tensor | None = None  # all
     if not bool(mask.all()):
         usable = mask.any(1)
-        scores, target, mask = at_least_float32(scores, mask)[usable], target[usable], mask[usable]
+        scores, target, held = at_least_float32(scores, mask)[usable], target[usable], mask[usable]
     elif scores.dtype not in (torch.float32, torch.float64):
         scores = scores.float()
     scaled = scores if isinstance(temperature, int | float) and temperature == 1 else scores / temperature
     if not len(scaled):
         return scaled.sum()
     precise = torch.float32 if scores.device.type == "mps" else torch.float64
-    wanted = softmax(gains(target.to(precise), gain) / label_temperature, mask)
-    loss: Tensor = _GaussianDistance.apply(scaled, mask, wanted)
+    worth = gains(target.to(precise), gain)
+    wanted = softmax(worth if label_temperature == 1 else worth / label_temperature, held)
+    with torch.autocast(scores.device.type, enabled=False):
+        loss: Tensor = _GaussianDistance.apply(scaled, held, wanted)
     return loss
 
 
@@ -73,19 +76,21 @@ class _GaussianDistance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, mask: Tensor, wanted: Tensor) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, mask: Tensor | None, wanted: Tensor) -> Tensor:
         rows = len(scores)
         factor = 1 / (rows - 1) if rows > 1 else 1.0
         shares = softmax(scores, mask)
         found = shares.to(wanted.dtype)
-        centre, wanted_centre = found.mean(0), wanted.mean(0)  # [N]
+        each = found.new_full((rows,), 1 / rows)
+        centre, wanted_centre = each @ found, each @ wanted  # means, [N]
         found, wanted, shift = found - centre, wanted - wanted_centre, centre - wanted_centre
         products = found @ wanted.T  # [B, B]
         polar = polar_factor(products)
         gap = (found - wanted).flatten()  # |E_P|^2 + |E_T|^2 = |E_P - E_T|^2 + 2 tr E_P E_T^T, which does not cancel
         excess = products.trace() - polar.flatten().dot(products.flatten())
-        slope = torch.addmm(found, polar, wanted, beta=2 * factor, alpha=-2 * factor).add_(shift, alpha=2 / rows)
-        slope = slope.to(shares.dtype)  # of the softmax; its own gradient is P (slope - P . slope)
+        narrow = (one.to(shares.dtype) for one in (found, polar, wanted))
+        slope = torch.addmm(*narrow, beta=2 * factor, alpha=-2 * factor).add_(shift.to(shares.dtype), alpha=2 / rows)
+        # of the softmax P, whose own gradient is P (slope - P . slope)
         ctx.save_for_backward((slope - torch.linalg.vecdot(shares, slope).unsqueeze(1)).mul_(shares))
         return torch.dot(gap, gap).add_(excess, alpha=2).mul_(factor).add_(torch.dot(shift, shift))
 

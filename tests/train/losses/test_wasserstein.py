@@ -171,3 +171,11 @@ def test_the_polar_factor_is_that_of_the_singular_vectors(size: int, rank: int, 
     factor = polar_factor((left * values) @ right)
     torch.testing.assert_close(factor, (left * (values > 0)) @ right, atol=1e-7, rtol=0)
     assert (factor * ((left * values) @ right)).sum().item() == pytest.approx(values.sum().item(), rel=1e-9)
+
+
+def test_autocast_does_not_lower_its_products() -> None:
+    generator = torch.Generator().manual_seed(8)
+    scores, grades = torch.randn(8, 24, generator=generator), torch.tensor([[2.0, 1, 0]]).repeat(8, 1)
+    expected = gradient(scores, grades)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(gradient(scores, grades), expected, atol=0, rtol=0)
