@@ -56,7 +56,8 @@ class Learner(nn.Module):
 
     def encode(self, chunk: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Vectors of a chunk's queries, [b, D], and documents, [m, D]; D is V for SPLADE."""
-        return self.retriever(chunk["queries"], "query"), self.retriever(chunk["documents"], "passage")
+        vectors: tuple[Tensor, Tensor] = self.retriever(chunk["queries"], chunk["documents"])
+        return vectors
 
     def losses(self, queries: Tensor, documents: Tensor, batch: Batch) -> Parts:
         """`loss`, which is to be minimised, and its parts for the log.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,17 +45,31 @@ class Retriever(nn.Module):
         """The encoder of queries or of documents."""
         return self.document if side == "passage" or self.query is None else self.query
 
-    def forward(self, texts: dict[str, Any], side: Side) -> Tensor:
-        """Vectors float32 [N, D], or term weights float32 [N, V], in the order of the texts.
+    def forward(self, queries: dict[str, Any], documents: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Vectors float32 [N, D], or term weights float32 [N, V], of queries and of documents, each in the order of the texts.
+
+        Where one encoder takes both, they go through it together.
 
         Args:
-            texts: What `batches.token_blocks` gives.
-            side: Which encoder, and which top-k.
+            queries: What `batches.token_blocks` gives.
+            documents: The same.
         """
-        encoder, kind = self.side(side), texts["back"].device.type
+        if self.query is not None:
+            found = [self._encoded(self.query, queries["blocks"]), self._encoded(self.document, documents["blocks"])]
+        else:
+            together = self._encoded(self.document, [*queries["blocks"], *documents["blocks"]])
+            found = list(together.split([len(queries["back"]), len(documents["back"])]))
+        sides = zip(found, (queries, documents), ("query", "passage"), strict=True)
+        left, right = (self._pruned(vectors[texts["back"]], side) for vectors, texts, side in sides)
+        return left, right
+
+    def _encoded(self, encoder: Any, blocks: list[tuple[Tensor, Tensor]]) -> Tensor:
+        kind = blocks[0][0].device.type
         with torch.autocast(kind, self.dtype, enabled=self.dtype != torch.float32):
-            vectors = encode_blocks(encoder, texts["blocks"]).float()[texts["back"]]
-        most = self.config.top_k(side)
+            return encode_blocks(encoder, blocks).float()
+
+    def _pruned(self, vectors: Tensor, side: str) -> Tensor:
+        most = self.config.top_k(cast(Side, side))
         return _largest(vectors, most) if self.config.kind == "splade" and most else vectors
 
     def positions(self, side: Side) -> int:
