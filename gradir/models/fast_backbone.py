@@ -25,18 +25,25 @@ Blocks = Sequence[tuple[Tensor, Tensor]]  # (input_ids, attention_mask), int64 [
 # Rows are filled up to multiples of this: oneDNN compiles a product for every new shape, and keeps it.
 _ROWS = 64
 _DTYPES = (torch.bfloat16, torch.float32, torch.float64)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def is_fast(backbone: Any) -> bool:
     """Whether `states` takes this Hugging Face model as it is now: a BERT-like encoder on a processor, its layers without
-    adapters."""
+    adapters, and no hooks on what is not called here."""
     layers = layers_of(backbone)
     if not layers or not isinstance(getattr(backbone, "embeddings", None), nn.Module):
         return False
     weight = layers[0].out.weight
     plain = all(type(linear) is nn.Linear and linear.bias is not None for layer in layers for linear in layer.linears())
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in backbone.modules())
-    return plain and not hooked and weight.device.type == "cpu" and _dtype(weight) in _DTYPES
+    words = getattr(backbone.embeddings, "word_embeddings", None)  # called; gradient checkpointing puts a hook there
+    silent = any(hooked(module) for module in backbone.modules() if module is not words)
+    return plain and not silent and weight.device.type == "cpu" and _dtype(weight) in _DTYPES
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether something else runs, too, when this very module is called."""
+    return any(getattr(module, hooks) for hooks in _HOOKS)
 
 
 def faster(backbone: Any) -> Callable[[Tensor, Tensor], Tensor]:

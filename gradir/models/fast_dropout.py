@@ -57,7 +57,8 @@ def _kept(bits: np.random.Generator, like: Tensor, probability: float) -> Tensor
     """-1, all bits set, for each number that is kept and 0 for one that is dropped, int [*]."""
     integer = _INTEGER[like.dtype]
     width = 8 * like.element_size() - 1
-    words = bits.integers(0, 2**64, -(-like.numel() * like.element_size() // 8), dtype=np.uint64)
+    count = -(-like.numel() * like.element_size() // 8) or 1  # torch lays nothing anew over no words at all
+    words = bits.integers(0, 2**64, count, dtype=np.uint64)
     drawn = torch.from_numpy(words.view(np.int64)).view(integer)[: like.numel()].view(like.shape)
     # With the sign bit set, each is one of the 2**width negative numbers; adding carries the share to be dropped over 0.
     drawn.bitwise_or_(-(2**width)).add_(round(probability * 2**width))

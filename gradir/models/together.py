@@ -38,7 +38,10 @@ def encode_blocks(encoder: Any, blocks: Blocks) -> Tensor:
 
 
 def _backbone(encoder: Any) -> Any:
-    """The Hugging Face encoder whose last states the pooling sees; None where there is none, or the pooling is a sum."""
+    """The Hugging Face encoder whose last states the pooling sees; None where there is none, the pooling is a sum, or what stands
+    around it has hooks."""
+    if any(fast_backbone.hooked(module) for module in (encoder, getattr(encoder, "mlm", encoder))):
+        return None
     if isinstance(encoder, DenseEncoder):
         return encoder.backbone
     if isinstance(encoder, SpladeEncoder) and encoder.pooling == "max" and _transform(encoder.mlm) is not None:
