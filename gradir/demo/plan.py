@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class Plan:
         encoder: The dense encoder.
         max_length: Tokens of a text.
         hits: Documents kept for a query.
+        train: Encoders are trained as well.
         commands: (title, command) of each step so far.
     """
 
@@ -29,12 +30,17 @@ class Plan:
     encoder: str
     max_length: int
     hits: int
+    train: bool = False
     commands: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def splade(self) -> Path:
         """The SPLADE encoder; Pyserini knows it by `splade` in its path."""
         return self.root / "encoders" / "splade-untrained"
+
+    def trained(self, kind: str) -> Path:
+        """The trained encoder, `dense` or `splade`."""
+        return self.root / "encoders" / f"{kind}-trained"
 
     @property
     def qrels(self) -> Path:
@@ -52,6 +58,14 @@ class Plan:
     def trec(self, name: str) -> Path:
         """The run of a system."""
         return self.root / f"{name}.trec"
+
+    def fuse(self, name: str, systems: Sequence[str]) -> None:
+        """Fuse the runs of systems by reciprocal rank."""
+        from gradir import fuse
+
+        runs = [self.trec(system) for system in systems]
+        given = {"runs": runs, "output": self.trec(name), "depth": self.hits, "hits": self.hits}
+        self.step("Fuse by reciprocal rank", "gradir fuse", fuse.run, **given)
 
     def step(self, title: str, prog: str, stage: Callable[..., Outcome], **arguments: Any) -> None:
         """Run a stage, showing the command that does the same."""

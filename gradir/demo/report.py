@@ -18,6 +18,12 @@ NAMES = {
     "impact": "SPLADE (untrained), Lucene impact",
     "fused": "fused: BM25 + flat + impact",
 }
+TRAINED = {
+    "dense-trained": "dense, trained, FAISS flat",
+    "splade-trained": "SPLADE, trained, Lucene impact",
+    "fused-trained": "fused: BM25 + both trained",
+}
+_VECTORS = {"flat": "dense", "hnsw": "dense", "impact": "splade"}  # where they are not called as the system
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,33 @@ def measure(plan: Plan) -> list[System]:
     qrels = read_qrels(plan.qrels)
     return [
         System(title, evaluate_run(qrels, plan.trec(name), MEASURES).means, **_costs(plan, name))
-        for name, title in NAMES.items()
+        for name, title in (NAMES | (TRAINED if plan.train else {})).items()
     ]
 
 
+def gains(plan: Plan) -> str:
+    """nDCG@10 of the trained encoders less that of the untrained ones, over the queries of the test split."""
+    from gradir.data.qrels import read_qrels
+    from gradir.data.significance import difference
+    from gradir.evaluate import evaluate_run
+
+    qrels, measure = read_qrels(plan.qrels), "nDCG@10"
+    lines = [f"{measure} on the test split, difference [95% confidence interval]:"]
+    pairs = {
+        "dense-trained": ("flat", "bm25"),
+        "splade-trained": ("impact", "bm25"),
+        "fused-trained": ("fused", "bm25"),
+    }
+    for name, others in pairs.items():
+        for other in others:
+            ours, theirs = (evaluate_run(qrels, plan.trec(one), [measure]).per_query for one in (name, other))
+            found = difference([ours[qid][measure] for qid in qrels], [theirs[qid][measure] for qid in qrels])
+            lines.append(f"- {TRAINED[name]}, over {NAMES[other]}: {found}")
+    return "\n".join(lines)
+
+
 def _costs(plan: Plan, name: str) -> dict[str, float]:
-    if name == "fused":
+    if name.startswith("fused"):
         return {}
     search = read_manifest(plan.trec(name))
     costs = {
@@ -65,9 +92,9 @@ def _costs(plan: Plan, name: str) -> dict[str, float]:
     }
     if name == "bm25":
         return costs
-    encoded = read_manifest(plan.vectors("splade" if name == "impact" else "dense"))
+    encoded = read_manifest(plan.vectors(_VECTORS.get(name, name)))
     costs["documents_per_second"] = encoded["measured"]["texts_per_second"]
-    if name == "impact":
+    if name in ("impact", "splade-trained"):
         costs["document_terms"] = encoded["counts"]["postings"] / encoded["counts"]["texts"]
         costs["query_terms"] = search["counts"]["query_terms"] / search["counts"]["queries"]
     return costs
@@ -131,7 +158,9 @@ def draw(systems: list[System], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=[3, 2], layout="constrained")
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 1.1 + 0.5 * len(systems)), width_ratios=[3, 2], layout="constrained"
+    )
     _draw_effectiveness(left, systems)
     _draw_costs(right, [one for one in systems if one.index_mib])
     with new_path(path) as temporary:

@@ -16,11 +16,13 @@ def run(
     encoder: str | None = None,
     max_length: int = 128,
     hits: int = 100,
+    train: bool = False,
 ) -> Outcome:
     """Run the whole job: BM25, dense flat, dense HNSW, SPLADE impact and their fusion, searched through Pyserini.
 
     Takes some minutes on two cores. What is finished is not done again; Ctrl-C and start again as you like. The untrained
-    SPLADE encoder is made from the dense one, see gradir train init-splade --help.
+    SPLADE encoder is made from the dense one, see gradir train init-splade --help. With --train both are then trained on the
+    train split, some minutes each, and stand beside the untrained ones.
 
     Args:
         output: Folder for everything the demo makes; runs, table, chart and commands stand directly in it. If not given,
@@ -29,14 +31,15 @@ def run(
         encoder: Dense encoder folder or hub name; the MiniLM that is installed with gradir[demo] if not given.
         max_length: Tokens of a text, special ones included.
         hits: Documents kept for a query.
+        train: Train the dense and the SPLADE encoder on qrels/train.tsv, with hard negatives from BM25.
     """
     from gradir.demo.commands import write_commands
-    from gradir.demo.report import measure, write_report
+    from gradir.demo.report import gains, measure, write_report
 
     started = time.perf_counter()
     output = output or Path("runs") / (f"demo-{collection.resolve().name}" if collection else "demo")
     encoder = encoder or _minilm()
-    plan = Plan(output, collection or output / "collection", encoder, max_length, hits)
+    plan = Plan(output, collection or output / "collection", encoder, max_length, hits, train)
     if collection is None:
         from gradir.collection import pydocs
 
@@ -48,9 +51,14 @@ def run(
         )
     _make_indexes(plan)
     _make_runs(plan)
+    if train:
+        from gradir.demo.training import train_both
+
+        train_both(plan)
     systems = measure(plan)
     commands = write_commands(plan)
     table, chart = write_report(plan, systems)
+    table += f"\n\n{gains(plan)}" if train else ""
     made = f"{plan.root}/: runs *.trec, table.md, {chart}commands.md (each step by hand, with gradir and with Pyserini)"
     done = f"{time.perf_counter() - started:.0f} s. {made}"
     return Outcome(output, done, f"less {commands}", table)
@@ -86,13 +94,11 @@ def _make_indexes(plan: Plan) -> None:
 
 def _make_runs(plan: Plan) -> None:
     """A run of each index, and the fusion of the three kinds of search."""
-    from gradir import fuse, search
+    from gradir import search
 
     asked = {"topics": str(plan.collection), "qrels": str(plan.qrels), "hits": plan.hits}
     encoders = {"bm25": None, "flat": plan.encoder, "hnsw": plan.encoder, "impact": str(plan.splade)}
     for name, encoder in encoders.items():
         given = {"index": plan.index(name), **asked, "encoder": encoder, "output": plan.trec(name)}
         plan.step(f"Search: {name}", "gradir search", search.run, **given)
-    runs = [plan.trec(name) for name in ("bm25", "flat", "impact")]
-    fused = {"runs": runs, "output": plan.trec("fused"), "depth": plan.hits, "hits": plan.hits}
-    plan.step("Fuse by reciprocal rank", "gradir fuse", fuse.run, **fused)
+    plan.fuse("fused", ["bm25", "flat", "impact"])

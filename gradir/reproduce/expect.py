@@ -16,6 +16,7 @@ from gradir.data.atomic import new_text
 from gradir.data.jsonl import FORMAT
 from gradir.data.measures import Scores, evaluate_run
 from gradir.data.qrels import read_qrels
+from gradir.data.significance import paired_p
 from gradir.errors import GradirError
 
 OK, OKISH, FAIL = "OK", "OKish", "FAIL"
@@ -83,15 +84,6 @@ def check(expectation: dict[str, Any]) -> Checked:
     if said and _differs(expectation):
         said = DIFFERS
     return Checked(run, over, measure, expected, tolerance, mean, p, said)
-
-
-def paired_p(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Two-sided p of the paired t-test; 1 where no query differs."""
-    from scipy import stats
-
-    if list(ours) == list(theirs):
-        return 1.0
-    return float(stats.ttest_rel(ours, theirs).pvalue)
 
 
 def _scores(expectation: dict[str, Any], run: str) -> Scores:
