@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("core")
     source = folder / "source"  # a copy, so that building leaves nothing in the checkout
     subprocess.run(["git", "-C", str(ROOT), "checkout-index", "-a", f"--prefix={source}/"], check=True)
+    (source / "encode" / "made").mkdir()
+    (source / "encode" / "made" / "train.yaml").touch()  # as a recipe that was run leaves it
     pip = [
         sys.executable,
         "-m",
@@ -113,6 +116,22 @@ def test_encode_and_read_back(core: Path, minilm: Path, tmp_path: Path) -> None:
 def test_the_wheel_has_the_java_classes_and_their_sources(core: Path, tmp_path: Path) -> None:
     code = "from gradir.jvm import HELPER_JAR as j; print(j.exists(), (j.parent / 'gradir' / 'ImpactWriter.java').exists())"
     assert run(core, "-c", code, cwd=tmp_path).stdout.split() == ["True", "True"]
+
+
+def test_the_wheel_has_the_recipes_and_nothing_that_they_made(core: Path, minilm: Path, tmp_path: Path) -> None:
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "encode", "index", "runs"], check=True, capture_output=True, text=True
+    )
+    tracked = {name for name in listed.stdout.split() if name.endswith((".yaml", "README.md"))}
+    with zipfile.ZipFile(next(core.parents[2].glob("gradir-*.whl"))) as wheel:
+        place = "gradir/recipes/"
+        inside = {name.removeprefix(place) for name in wheel.namelist() if name.startswith(place)}
+    assert inside == tracked
+    assert "encode/splade-max-mini.yaml" in inside
+    words = ["reproduce", "splade-max-mini", "--dry-run", "--set", f"minilm={minilm}"]
+    shown = run(core, "-m", "gradir.cli", *words, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "gradir train splade encode/splade-max-mini/train.yaml" in shown.stdout
 
 
 def test_lucene_is_asked_for_by_name(core: Path, tmp_path: Path) -> None:

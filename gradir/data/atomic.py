@@ -96,11 +96,9 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        usual = temporary.stat().st_mode & 0o666  # by the umask; some writers leave files that nobody else can read
+        make_readable(temporary)
         for file in [*temporary.rglob("*"), temporary]:
             if not file.is_symlink():
-                if file.is_file():
-                    file.chmod(usual)
                 _sync(file)
         if replace and path.is_dir() and any(path.iterdir()):
             os.replace(path, earlier)
@@ -111,6 +109,14 @@ def new_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+def make_readable(folder: str | Path) -> None:
+    """Give all files of a folder made just now the mode that the umask gives: some writers leave them to their owner alone."""
+    usual = Path(folder).stat().st_mode & 0o666
+    for file in Path(folder).rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(usual)
 
 
 def final_name(path: str | Path) -> Path:

@@ -241,6 +241,13 @@ class Job:
         if self._partial:
             self._partial.unlink(missing_ok=True)
 
+    def withdraw(self) -> None:
+        """Leave nothing of a job that could not begin, so that another configuration may; what an interrupted one left stays."""
+        if self._partial and not self.resumed:
+            self._partial.unlink(missing_ok=True)
+            if not any(self.output.iterdir()):
+                self.output.rmdir()
+
     def seconds(self) -> float:
         """Seconds since the job was opened."""
         return time.perf_counter() - self.started

@@ -1,4 +1,4 @@
-"""The commands that a model card shows, and what Pyserini's own encoders cannot do of an encoder."""
+"""The commands of Pyserini that a model card shows, and what Pyserini's own encoders cannot do of an encoder."""
 
 from __future__ import annotations
 
@@ -9,20 +9,8 @@ from gradir.models.config import PYSERINI_SCALE, EncoderConfig
 _PYSERINI_QUERY_LENGTH = 256  # its SPLADE query encoder's, whatever the folder says
 
 
-def gradir_commands(path: str, config: EncoderConfig) -> list[str]:
-    """From a corpus to measures with gradir."""
-    index = ["impact", "index-impact"] if config.kind == "splade" else ["flat", "index-flat"]
-    lines = [
-        ["encode", "--encoder", path, "--corpus", "corpus.jsonl", "--output", "vectors"],
-        ["index", "--input", "vectors", "--type", index[0], "--output", index[1]],
-        ["search", "--index", index[1], "--topics", "topics.tsv", "--encoder", path, "--output", "run.trec"],
-        ["evaluate", "--qrels", "qrels.txt", "--run", "run.trec"],
-    ]
-    return [shlex.join(["gradir", *words]) for words in lines]
-
-
 def pyserini_commands(path: str, config: EncoderConfig, size: int) -> list[str]:
-    """The same with Pyserini's own encoders, which are told their class.
+    """From a corpus to measures with Pyserini's own encoders, which are told their class.
 
     Args:
         path: The folder.

@@ -108,6 +108,10 @@ class SpladeEncoder(nn.Module):
             attention_mask: 1 for a token, 0 for padding, int64 [B, S].
         """
         hidden = self.mlm(input_ids=input_ids, attention_mask=attention_mask).logits  # [B, S, H]
+        return self.pool(hidden, input_ids, attention_mask)
+
+    def pool(self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """From the states that enter the decoder, float [B, S, H], to term weights, float32 [B, V]; the rest as in `forward`."""
         weights = splade_pool(
             hidden,
             attention_mask,

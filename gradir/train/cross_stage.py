@@ -141,7 +141,7 @@ def _parts(config: TrainConfig, composition: Any, device: torch.device) -> Parts
     """What is trained, on what."""
     from gradir.data.graded import GradedLists
     from gradir.engine.devices import choose_dtype
-    from gradir.train.cross_learner import CrossLearner
+    from gradir.train.cross_learner import DEFAULT, CrossLearner
     from gradir.train.dev import DevSet
     from gradir.train.perform import Parts
 
@@ -155,7 +155,16 @@ def _parts(config: TrainConfig, composition: Any, device: torch.device) -> Parts
         dev = DevSet.open(**places, depth=depth, measure=measure, limit=limit, seed=config.seed)
         measures = lambda: dev.reranking(cross.score)  # noqa: E731
     collate = cross.collator(config.batch_size)
-    return Parts(learner, lists, collate, cross.save, measures, counts=lists.statistics())
+    return Parts(
+        learner,
+        lists,
+        collate,
+        cross.save,
+        measures,
+        counts=lists.statistics(),
+        size=cross.model.config.num_labels if cross.method == "mono-bert" else 2,
+        losses=config.losses or [DEFAULT[cross.method]],
+    )
 
 
 def open_cross(config: TrainConfig, dtype: torch.dtype) -> CrossModel:

@@ -42,6 +42,7 @@ def run(
     from gradir.data.manifest import Job
     from gradir.models.config import EncoderConfig, check_config, position_limit, read_model_settings
     from gradir.models.folder import load_pretrained, locate, open_tokenizer, write_splade_folder
+    from gradir.train.card import Trained, write_card
 
     path = locate(encoder)
     settings = EncoderConfig(kind="splade", pooling="max", max_query_length=max_length, max_passage_length=max_length)
@@ -55,10 +56,13 @@ def run(
     mlm, missing = load_pretrained("AutoModelForMaskedLM", path)
     tokenizer = open_tokenizer(path)
     texts = _calibrate(path, mlm, missing, tokenizer, corpus, config) if missing else 0
+    head = "a calibrated head" if missing else "its own masked-language head"
+    how = {"corpus": corpus, "samples": texts, "percentile": percentile, "seed": seed} if missing else {}
+    rows = int(mlm.get_output_embeddings().out_features)
     with new_folder(output, replace=True) as folder:
         write_splade_folder(folder, mlm, tokenizer, settings)
+        write_card(folder, Trained(str(output), encoder, "gradir train init-splade", rows, {"head": head, **how}))
         job.finish({"samples": texts, "parameters": sum(p.numel() for p in mlm.parameters())}, folder=folder)
-    head = "a calibrated head" if missing else "its own masked-language head"
     return Outcome(output, f"{output}: SPLADE encoder with {head}, {job.seconds():.0f} s", then)
 
 

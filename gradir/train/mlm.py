@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -95,8 +96,9 @@ def run(
     place = choose_device(device)
     chosen = choose_dtype(dtype, place)
     path, model, tokenizer, config = open_start(encoder, max_length, trust_remote_code)
+    masking = Masking.of(tokenizer, mask)
     work = Work(
-        model, tokenizer, config, Masking.of(tokenizer, mask), settings, steps, epochs, seed, workers, place, chosen
+        model, tokenizer, config, masking, settings, steps, epochs, seed, workers, place, chosen, encoder, corpus
     )
     # The folder is begun only once all input has been found good.
     with Texts(corpus) as texts:
@@ -146,6 +148,9 @@ def _check_arguments(settings: Settings, steps: int | None, epochs: float | None
         problems.append(f"--mask {settings.mask} does not lie between 0 and 1")
     if settings.pack and settings.flops:
         problems.append("--pack does not go with --flops: a sequence of several documents has no vector of its own")
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        problems.append(f"mlm trains in one process, and {processes} were started; leave out torchrun")
     if problems:
         raise GradirError("; ".join(problems) + ".")
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from gradir.models.encoders import SpladeEncoder
-from gradir.models.heads import splade_pool
 from gradir.train.batches import to_device
 from gradir.train.devices import cross_device_mean
 from gradir.train.mlm_loss import masked_loss
@@ -86,15 +85,8 @@ class MaskedObjective(nn.Module):
             learnt, plain = masked_loss(hidden[chosen], labels[chosen], decoder.weight, decoder.bias, self.weight > 0)
             if not self.weight:
                 return Sums(learnt, plain, chosen.sum(), plain.new_zeros(()), plain.new_zeros(()))
-            weights = _term_weights(encoder, hidden, mask)  # [B, V]
+            weights = encoder.pool(hidden, ids, mask)  # [B, V]
         return Sums(learnt, plain, chosen.sum(), flops(cross_device_mean(weights)), len(weights) * l0(weights))
-
-
-def _term_weights(encoder: SpladeEncoder, hidden: Tensor, mask: Tensor) -> Tensor:
-    """The encoder's weights of states [B, S, H] that are there already, float32 [B, V]."""
-    decoder, pooling, activation = encoder.decoder, encoder.pooling, encoder.activation
-    weights = splade_pool(hidden, mask, decoder.weight, decoder.bias, pooling=pooling, activation=activation)
-    return weights.index_fill(1, encoder.dropped, 0.0)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -20,12 +20,14 @@ from gradir.engine.tokens import Tokens
 from gradir.models.config import EncoderConfig
 from gradir.models.encoders import SpladeEncoder
 from gradir.models.writing import write_splade_folder
+from gradir.train.arguments import arguments, plan_steps
+from gradir.train.card import Trained
 from gradir.train.config import TrainConfig
 from gradir.train.mlm import Settings
 from gradir.train.mlm_masking import Collator, Masking
 from gradir.train.mlm_model import MaskedObjective, measure
 from gradir.train.mlm_texts import Draws, Places, drawn, split
-from gradir.train.perform import Parts, _checkpoint, _schedule, _write, arguments
+from gradir.train.perform import last_checkpoint, write_finished
 from gradir.train.progress import LiveLine
 from gradir.train.sparsity import Schedule
 from gradir.train.trainer import Trainer
@@ -47,6 +49,8 @@ class Work:
         workers: Processes that read ahead.
         device: Where to train.
         dtype: Number format of the products.
+        made_from: The model that it starts from, and
+        corpus: the texts, as the user named them.
     """
 
     encoder: SpladeEncoder
@@ -60,6 +64,8 @@ class Work:
     workers: int
     device: torch.device
     dtype: torch.dtype
+    made_from: str
+    corpus: str
 
     @property
     def precision(self) -> str:
@@ -83,7 +89,7 @@ def train(work: Work, texts: Texts, job: Job) -> str:
     before = measure(objective, _batches(texts, held_out, whole, settings.batch_size))
     tqdm.write(f"held-out loss before: {before[0]:.3f}{_terms(before[1])}", file=sys.stderr)
     trainer = _trainer(work, objective, Draws(texts, rows, work.seed), whole, steps, parts)
-    trainer.train(resume_from_checkpoint=_checkpoint(parts))
+    trainer.train(resume_from_checkpoint=last_checkpoint(parts))
     after = measure(objective, _batches(texts, held_out, whole, settings.batch_size))
     counts = {"documents": len(texts), "held_out": len(held_out), "steps": steps}
     counts |= {"parameters": sum(parameter.numel() for parameter in work.encoder.parameters())}
@@ -91,10 +97,10 @@ def train(work: Work, texts: Texts, job: Job) -> str:
     for when, (loss, terms) in (("before", before), ("after", after)):
         measured[f"held_out_loss_{when}"] = round(loss, 4)
         measured |= {} if terms is None else {f"held_out_terms_{when}": round(terms, 1)}
-    _write(job.output, Parts(objective, cast(Any, texts), whole, _writer(work)), trainer, job, counts, measured)
-    change = f"held-out loss {before[0]:.3f}{_terms(before[1])} -> {after[0]:.3f}{_terms(after[1])}"
+    change = f"{before[0]:.3f}{_terms(before[1])} -> {after[0]:.3f}{_terms(after[1])}"
+    write_finished(job, _writer(work), trainer, _card(work, job.output, steps, change), counts, measured)
     empty = "; the texts have no terms left, give a smaller --flops" if after[1] is not None and after[1] < 1 else ""
-    return f"{steps} steps, {change} ({len(held_out)} documents){empty}"
+    return f"{steps} steps, held-out loss {change} ({len(held_out)} documents){empty}"
 
 
 def _batches(texts: Texts, rows: NDArray[Any], collate: Collator, size: int) -> Iterator[dict[str, Any]]:
@@ -120,7 +126,7 @@ def _trainer(
         trainer={"dataloader_num_workers": work.workers},
     )
     told = arguments(config, folder)
-    _schedule(told, config, steps)
+    plan_steps(told, config, steps)
     collate = Collator(whole.tokens, whole.masking, whole.length, whole.seed, settings.pack)
     places, line = Places(steps, settings.batch_size), LiveLine(f"train mlm ({work.precision})")
     return Trainer(objective, told, draws, places, collate, callbacks=[line, _Clock(objective)])
@@ -144,6 +150,16 @@ def _writer(work: Work) -> Any:
             write_splade_folder(folder, mlm.cpu(), work.tokenizer, work.config)
 
     return write
+
+
+def _card(work: Work, output: Path, steps: int, change: str) -> Trained:
+    """What the card tells."""
+    told = {"corpus": work.corpus, **work.settings._asdict(), "steps": steps, "seed": work.seed}
+    for name in ("save_every", "log_every"):
+        del told[name]
+    size = int(work.encoder.decoder.out_features)
+    told["held-out loss"] = change
+    return Trained(str(output), work.made_from, "gradir train mlm", size, told, start=True)
 
 
 def _terms(terms: float | None) -> str:

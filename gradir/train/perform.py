@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ import torch
 from torch import nn
 
 from gradir.command import Outcome
+from gradir.data.atomic import make_readable
 from gradir.data.manifest import PARTS, Job
 from gradir.errors import GradirError
+from gradir.train.arguments import arguments, plan_steps
 from gradir.train.batches import Batch, DrawnLists, Lists, Steps
+from gradir.train.card import Trained, told_of, write_card
 from gradir.train.config import TrainConfig
 from gradir.train.progress import LiveLine, described, write_log
 from gradir.train.trainer import Evaluate, Trainer
@@ -36,6 +39,8 @@ class Parts:
         cached: Compute steps chunk by chunk (`Trainer`).
         after_step: Called after each optimiser step.
         counts: For the manifest.
+        size: For the card: numbers of a vector, terms, or logits of a pair.
+        losses: For the card: as they are used.
     """
 
     learner: nn.Module
@@ -46,6 +51,8 @@ class Parts:
     cached: bool = False
     after_step: Callable[[], object] | None = None
     counts: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 1
+    losses: Sequence[Any] = ()
 
 
 def perform(
@@ -77,7 +84,13 @@ def perform(
     if finished or failed:
         return Outcome(output, f"{output} is there already; nothing to do", then)
     transformers_seed(config.seed)
-    parts = make(args.device)
+    try:
+        parts = make(args.device)
+        check_devices(parts, args.world_size)
+    except GradirError:
+        if job is not None:
+            job.withdraw()
+        raise
     steps = Steps(
         parts.lists,
         config.batch_size,
@@ -89,7 +102,7 @@ def perform(
         config.length_grouping,
         config.seed,
     )
-    _schedule(args, config, len(steps))
+    plan_steps(args, config, len(steps))
     plan = getattr(parts.learner, "plan", None)
     if plan is not None:
         plan(len(steps))
@@ -105,13 +118,15 @@ def perform(
         parts.after_step,
         [LiveLine(command.removeprefix("gradir "))],
     )
-    trainer.train(resume_from_checkpoint=_checkpoint(output / PARTS))
+    trainer.train(resume_from_checkpoint=last_checkpoint(output / PARTS))
     best = trainer.load_best()
     if job is None:
         return Outcome(output)
     rate = trainer.tokens / max(1e-9, job.seconds())
     counts = {"steps": trainer.state.global_step, "lists": len(parts.lists), **parts.counts, "best": best}
-    _write(output, parts, trainer, job, counts, {"tokens_per_second": round(rate, 1)})
+    told = told_of(config, parts.losses, counts, args.world_size)
+    card = Trained(config.output, config.encoder, command, parts.size, told, config.lists)
+    write_finished(job, parts.write, trainer, card, counts, {"tokens_per_second": round(rate, 1)})
     return Outcome(output, _message(output, trainer, best, job), then)
 
 
@@ -122,66 +137,23 @@ def transformers_seed(seed: int) -> None:
     transformers.set_seed(seed)
 
 
-def arguments(config: TrainConfig, folder: Path) -> Any:
-    """Hugging Face's `TrainingArguments`; those under `trainer` overrule ours.
-
-    Raises:
-        GradirError: An argument that it does not know, or a device that is not there.
-    """
-    from transformers import TrainingArguments
-
-    from gradir.engine.devices import choose_device
-
-    cpu = choose_device(config.device).type == "cpu"
-    given: dict[str, Any] = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": config.batch_size * config.accumulate,
-        "max_steps": config.steps or 1,  # set by `_schedule` once the lists are known
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.schedule if config.schedule != "constant" else "constant_with_warmup",
-        "warmup_steps": config.warmup,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "optim": "adamw_torch_fused",
-        "seed": config.seed,
-        "fp16": config.dtype == "float16",
-        "logging_steps": config.log_every,
-        "logging_nan_inf_filter": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "use_cpu": cpu,
-        "dataloader_num_workers": 0 if cpu else 2,
-        "dataloader_pin_memory": not cpu,
-        "ddp_find_unused_parameters": False,
-        "average_tokens_across_devices": False,
-    }
-    try:
-        made = TrainingArguments(**{**given, **config.trainer})
-    except (TypeError, ValueError) as error:
-        raise GradirError(f"`trainer`: {error}") from None
-    made._n_gpu = min(1, made.n_gpu)  # one process a GPU: torchrun starts several
-    return made
-
-
-def _schedule(args: Any, config: TrainConfig, steps: int) -> None:
-    """How many steps there are, and when something is saved and evaluated. Checkpoints fall on lines of the log, so that these
-    are the same after an interruption."""
-    from transformers.trainer_utils import IntervalStrategy, SaveStrategy
-
-    args.max_steps = steps
-    every = config.save_every or min(500, max(1, steps // 10))
-    args.save_strategy, args.save_steps = SaveStrategy.STEPS, -(-every // config.log_every) * config.log_every
-    if config.dev:
-        args.eval_strategy, args.eval_steps = IntervalStrategy.STEPS, config.dev.every
-
-
 def _job(command: str, config: TrainConfig, inputs: list[str | Path], overwrite: bool, world: int) -> Job:
     """The artefact; where it stands and what is logged does not decide it."""
     settings = asdict(config)
     for name in ("output", "device", "log_every", "save_every"):
         del settings[name]
     return Job(config.output, command, {**settings, "devices": world}, inputs, overwrite, resumable=True)
+
+
+def check_devices(parts: Parts, world: int) -> None:
+    """Refuse what would not be learnt alike on several devices: in a step in chunks a learnt temperature gets its gradient outside
+    what is computed in parallel, which would wait for it in vain."""
+    objective: Any = getattr(parts.learner, "objective", None)
+    if world > 1 and parts.cached and getattr(objective, "log_temperatures", None):
+        raise GradirError(
+            "`temperature: learn` does not go with `chunk_size` (or SPLADE's `accumulate`) on several devices. "
+            "Give a number as temperature, leave out chunk_size and accumulate, or train in one process."
+        )
 
 
 def _told(first: bool, world: int, found: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
@@ -193,7 +165,7 @@ def _told(first: bool, world: int, found: Callable[[], tuple[Any, Any]]) -> tupl
     return told
 
 
-def _checkpoint(folder: Path) -> str | None:
+def last_checkpoint(folder: Path) -> str | None:
     """The latest checkpoint; what was being written when the process ended is removed."""
     if int(os.environ.get("RANK", "0")) == 0:
         for left in ("writing", "best.writing", "model"):
@@ -202,19 +174,31 @@ def _checkpoint(folder: Path) -> str | None:
     return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
 
 
-def _write(
-    output: Path,
-    parts: Parts,
-    trainer: Trainer,
+def write_finished(
     job: Job,
+    write: Callable[[Path], None],
+    trainer: Trainer,
+    card: Trained,
     counts: Mapping[str, Any],
     measured: Mapping[str, Any],
 ) -> None:
-    """The finished model in the output folder, then its manifest; checkpoints go."""
+    """The finished model in the output folder with its log and card, then its manifest; checkpoints go.
+
+    Args:
+        job: What is being made.
+        write: Writes the model into an empty folder.
+        trainer: Knows the log.
+        card: For `README.md`.
+        counts: For the manifest.
+        measured: For the manifest.
+    """
+    output = job.output
     made = output / PARTS / "model"
     made.mkdir(parents=True)
-    parts.write(made)
+    write(made)
     write_log(made / LOG, trainer.state.log_history)
+    write_card(made, card)
+    make_readable(made)
     for path in sorted(made.iterdir()):
         place = output / path.name
         if place.is_dir():

@@ -292,6 +292,8 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
         chunked or (penalty is not None and config.accumulate > 1),
         retriever.hold,
         lists.statistics(),
+        int(retriever.document.decoder.out_features if kind == "splade" else retriever.document.size),
+        losses,
     )
 
 

@@ -142,15 +142,15 @@ class Trainer(transformers.Trainer):
         value = float(loss.detach())
         if not math.isfinite(value):
             raise GradirError(
-                f"the loss of step {self.state.global_step + 1} is {value}. Its queries: {_some(self._qids)}. "
-                "The last checkpoint is kept; give a lower learning_rate, or dtype float32, and look at these lists."
+                f"the loss of step {self.state.global_step + 1} is {value}. In its batch: {_some(self._qids)}. "
+                "The last checkpoint is kept; give a lower learning_rate, or dtype float32, and look at these."
             )
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         norm = super()._clip_grad_norm(model)
         if norm is not None and not self.args.fp16 and not math.isfinite(float(norm)):
             raise GradirError(
-                f"a gradient of step {self.state.global_step + 1} is not finite. Its queries: {_some(self._qids)}. "
+                f"a gradient of step {self.state.global_step + 1} is not finite. In its batch: {_some(self._qids)}. "
                 "The last checkpoint is kept; give a lower learning_rate, or dtype float32."
             )
         return norm

@@ -24,7 +24,7 @@ DESIGN = {
 }
 
 
-@pytest.mark.parametrize("name", ["manifest", "graded_list", "encoder"])
+@pytest.mark.parametrize("name", ["manifest", "graded_list", "encoder", "composition"])
 def test_schemas_are_sound_and_name_their_draft(name):
     schema = load(name)
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -106,7 +106,12 @@ def test_two_runs_give_the_same_bytes(made: tuple[Path, Path], corpus_file: Path
     init_splade(str(source), str(corpus_file), tmp_path / "again", percentile=90.0, **ARGUMENTS)
     for file in sorted(first.rglob("*")):
         if file.is_file() and file.name != "manifest.json":
-            assert (tmp_path / "again" / file.relative_to(first)).read_bytes() == file.read_bytes(), file.name
+            found = (tmp_path / "again" / file.relative_to(first)).read_bytes()
+            if file.name == "README.md":  # its commands name the folder, and so does its title
+                found = found.replace(str(tmp_path / "again").encode(), str(first).encode()).replace(
+                    b"# again", b"# splade"
+                )
+            assert found == file.read_bytes(), file.name
 
 
 def test_what_else_the_folder_holds(made: tuple[Path, Path], sentences: list[str]) -> None:

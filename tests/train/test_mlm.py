@@ -93,7 +93,11 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
     for file in sorted((tmp_path / "whole").rglob("*")):
         if file.is_file() and file.name != "manifest.json":
-            assert (tmp_path / "broken" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
+            made = (tmp_path / "broken" / file.relative_to(tmp_path / "whole")).read_bytes()
+            made = (
+                made.replace(b"broken", b"whole") if file.name == "README.md" else made
+            )  # its commands name the folder
+            assert made == file.read_bytes()
     assert losses(tmp_path / "whole")[0] != losses(tmp_path / "whole")[8]
 
 
@@ -213,8 +217,17 @@ def test_other_models_that_cannot_be(tiny: Any, corpus_file: Path, tmp_path: Pat
 def test_a_loss_that_is_no_number_stops_and_names_its_documents(
     tiny: Any, corpus_file: Path, tmp_path: Path, raises_error: Any
 ) -> None:
-    with raises_error("step ", "d", "learning_rate"):
+    with raises_error("of step ", "In its batch: d", "learning_rate"):
         run(str(tiny("bert", head=True)), str(corpus_file), tmp_path / "mlm", **(SHORT | {"learning_rate": 1e30}))
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises_error: Any) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with raises_error("mlm trains in one process, and 2 were started; leave out torchrun"):
+        run("nothing", "nowhere", tmp_path / "mlm")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with raises_error("nothing"):  # it looks for the model
+        run("nothing", "nowhere", tmp_path / "mlm")
 
 
 def test_the_command(tiny: Any, corpus_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,10 +166,17 @@ def test_a_finished_run_is_not_done_again_and_another_is_refused(config: Callabl
         dense(path, learning_rate=1e-4)
 
 
+def test_what_cannot_begin_leaves_nothing_behind(config: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(GradirError, match="vectors have 32 numbers"):
+        dense(config("made", matryoshka=[64]))
+    assert not (tmp_path / "made").exists()
+    assert dense(config("made", matryoshka=[16])).output == tmp_path / "made"
+
+
 def test_a_loss_that_is_no_number_names_its_queries_and_keeps_the_checkpoint(
     config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(GradirError, match=r"(loss|gradient) of step \d+ is .*q\d+"):
+    with pytest.raises(GradirError, match=r"(loss|gradient) of step \d+ is .*In its batch: q\d+"):
         dense(config("nan", learning_rate=1e30, steps=60, max_grad_norm=0.0))
     assert not (tmp_path / "nan" / "manifest.json").exists()
 
@@ -241,6 +248,27 @@ def test_a_table_of_query_terms_never_falls_below_zero(
 def test_matryoshka_adds_up_the_losses_of_prefixes(config: Callable[..., Path]) -> None:
     first = log_of(dense(config("sizes", matryoshka=[32, 8], dropout=0.0)))[0]
     assert first["loss"] == pytest.approx(first["infonce"] + first["infonce@8"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "cached", "world", "refused"),
+    [("learn", True, 2, True), ("learn", True, 1, False), ("learn", False, 2, False), (0.1, True, 2, False)],
+)
+def test_a_learnt_temperature_and_chunks_need_one_process(
+    temperature: Any, cached: bool, world: int, refused: bool
+) -> None:
+    """What the chunks' gradients come from is no part of what is computed in parallel: it would wait for ever."""
+    from gradir.train.objective import Objective
+    from gradir.train.perform import Parts, check_devices
+
+    learner = torch.nn.Module()
+    learner.objective = Objective([{"name": "infonce", "temperature": temperature}])
+    parts: Any = Parts(learner, None, None, None, cached=cached)  # type: ignore[arg-type]
+    if refused:
+        with pytest.raises(GradirError, match=r"temperature: learn.*chunk_size.*one process"):
+            check_devices(parts, world)
+    else:
+        check_devices(parts, world)
 
 
 def test_two_processes_learn_as_one_with_twice_the_batch(config: Callable[..., Path], tmp_path: Path) -> None:

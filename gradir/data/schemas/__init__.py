@@ -1,4 +1,4 @@
-"""JSON Schemas (draft 2020-12) of the files that gradir writes."""
+"""JSON Schemas (draft 2020-12) of the files that gradir writes, and of what users write under `lists` (`composition`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from typing import Any
 
 
 def load(name: str) -> dict[str, Any]:
-    """The schema `manifest`, `graded_list` or `encoder`."""
+    """The schema `manifest`, `graded_list`, `encoder` or `composition`."""
     text = resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
