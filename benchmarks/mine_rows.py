@@ -24,7 +24,7 @@ from gradir.data.records import GradedList, Ranking
 from gradir.data.runs import iter_columns
 from gradir.mine import negatives
 from gradir.mine.choose import Rules
-from gradir.mine.mining import Mining, Sources
+from gradir.mine.mining import Mining, Sources, blocks
 from gradir.mine.tally import Tally, table
 
 HITS, CORPUS, NEGATIVES, MARGIN = 1000, 5000, 8, 0.95
@@ -103,9 +103,10 @@ class Case:
         """From rankings in memory, with the statistics."""
         tally = Tally(["run"], NEGATIVES, False)
         mining = Mining(self.sources, Rules(NEGATIVES, last=HITS), tally)
-        lists = [mining.list_of(qid, [found]) for qid, found in self.rankings]
+        questions = (mining.question(qid, [found]) for qid, found in self.rankings)
+        lists = [one for block in blocks(questions) for one in mining.lists_of(block)]
         table(tally.counts())
-        return [one for one in lists if one]
+        return lists
 
     def command(self) -> Path:
         """From files to a file."""

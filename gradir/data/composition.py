@@ -44,7 +44,8 @@ class Take:
             equal grades the earlier in the file goes first.
         margin: Runs: keep documents that score below this share of the best score of a relevant document in the same run. For a
             relevant score p the limit is p - (1 - margin)|p|, which lies below p where p is negative too. Where the run holds no
-            relevant document of a query all stay, since there is nothing to compare with; such queries are counted.
+            relevant document of a query none is taken, as in `gradir mine negatives`: all of them outdo the relevant ones, and
+            may be relevant and not judged. Such queries are counted. Without `margin` they are taken.
         judged: Runs: take documents as well that a judgement file of the entry has as relevant (grade 1 or higher).
         source: What `GradedDoc.source` says: `qrels:NAME` or `run:NAME` of the file, unless it is given.
     """

@@ -24,7 +24,8 @@ class GradedLists:
 
     Reading them, which the constructor does, takes a few bytes a candidate (`list_pools`), 16 a document of the corpora (`Texts`)
     and the queries; documents are read when a list is drawn. Documents that no corpus holds, and queries that are not among an
-    entry's queries, are left out and counted. Can be pickled, and used by forked or spawned workers.
+    entry's queries, are left out and counted. So are all a query's documents of a run with a `margin` that lacks its relevant ones:
+    it is passed over, as `gradir mine negatives` does. Can be pickled, and used by forked or spawned workers.
 
     Args:
         composition: As `parse_composition` returns it, or what it takes: a mapping `{seed, lists}`, or the list alone.

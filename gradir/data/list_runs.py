@@ -43,7 +43,7 @@ def run_pool(take: Take, numbers: Mapping[str, int], texts: Texts, relevant: Rel
     begin = np.zeros(len(numbers), np.int64)
     counts = dict.fromkeys(("unknown_queries", "unknown_documents", "other_ranks", "judged_relevant"), 0)
     if take.margin is not None:
-        counts |= {"above_margin": 0, "queries_without_margin": 0}
+        counts |= {"above_margin": 0, "run_lacks_positive": 0, "queries_without_margin": 0}
     found, seen, known = bytearray(), False, False
     # the margin is measured by documents of any rank, and only ranks that are kept need be looked up otherwise
     deepest = None if take.margin is not None else take.rank[1]
@@ -81,10 +81,11 @@ def _kept(take: Take, hits: _Hits, relevant: Relevant, counts: dict[str, int]) -
     if take.margin is not None and len(hits.rows):
         best = np.maximum.reduceat(np.where(judged, hits.scores, -np.inf), hits.starts)  # [q]
         held = np.isfinite(best)
-        best[~held] = 0
-        limit = np.where(held, best - (1 - take.margin) * np.abs(best), np.inf)
         counts["queries_without_margin"] += int((~held).sum())
+        best[~held] = 0
+        limit = best - (1 - take.margin) * np.abs(best)
         sizes = np.diff(hits.starts, append=len(hits.rows))
+        drop("run_lacks_positive", np.repeat(~held, sizes))  # they outdo what is relevant
         drop("above_margin", hits.scores >= np.repeat(limit, sizes))
     return kept
 

@@ -1,22 +1,20 @@
-"""The negatives of one query, chosen among the documents of its runs."""
+"""The negatives of queries, chosen among the documents of their runs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradir.mine.limits import Limits, Mask, Scores
-from gradir.mine.pool import Places, Pool, Ranking, looked_up, members, pooled, ranking
+from gradir.mine.limits import Limits, Mask, Places, Scores
+from gradir.mine.pool import Codes, Documents, Lines, documents, found_among, lines_of, once_each
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from gradir.data.run_reading import QueryColumns
 
 # In the order in which they are looked at: a document is counted with the first that holds.
@@ -31,8 +29,8 @@ REASONS = (
     "min_score",
     "not_picked",
 )
-_CODES = {reason: code for code, reason in enumerate(REASONS, 1)}  # 0: kept
-_TEACHER = -1  # its number among the runs
+_CODES = {reason: code for code, reason in enumerate(REASONS)}
+_OUTSIDE = len(REASONS)  # no candidate
 
 
 @dataclass(frozen=True)
@@ -60,133 +58,198 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
 
 
-class Teacher(NamedTuple):
-    """Scores of a query's documents that the limits apply to in place of the runs' own; None: it has none for this query."""
-
-    columns: QueryColumns | None
-
-
-class Mined(NamedTuple):
-    """What came of one query.
+class Question(NamedTuple):
+    """One query to be mined.
 
     Attributes:
-        docids: The negatives, best ranked first, [n].
-        ranks: Their best ranks, [n].
-        runs: The number of the run that has them at that rank, [n].
-        scores: Their scores there, or the teacher's, [n].
-        held: {positive: its score} in the first run that is not passed over, or of the teacher.
-        candidates: Documents in the window of ranks.
-        dropped: How many of them were dropped, for each of `REASONS`.
-        missing: Some run, or the teacher, holds no positive.
-    """
-
-    docids: list[str]
-    ranks: list[int]
-    runs: list[int]
-    scores: list[float]
-    held: dict[str, float]
-    candidates: int
-    dropped: NDArray[np.int64]
-    missing: bool
-
-
-class _Mark(NamedTuple):
-    """Documents that are dropped: which of those at some places of the pool (None: of all), by mask or number."""
-
-    code: int
-    places: Places | None
-    which: Mask | Places
-
-
-def mined(
-    qid: str,
-    runs: Sequence[QueryColumns | None],
-    judged: Mapping[str, int],
-    rules: Rules,
-    teacher: Teacher | None = None,
-    copies: Collection[str] = (),
-) -> Mined:
-    """Choose the negatives of a query.
-
-    Args:
         qid: Its id.
         runs: Its documents in each run, best first; None where a run lacks the query.
         judged: {docid: grade}, at least one of them relevant.
-        rules: What makes a negative.
-        teacher: Scores that the limits apply to in place of the runs' own.
+        teacher: Its documents with the scores that the limits apply to in place of the runs' own, where there is a teacher.
         copies: Documents that say the same as a positive.
     """
-    import pyarrow as pa
 
-    names, limits = pa.array(list(judged), pa.string()), rules.limits
-    relevant = np.fromiter(judged.values(), np.int64, len(judged)) >= rules.min_grade
-    rankings = [ranking(number, one, names) for number, one in enumerate(runs) if one is not None]
-    deciding = rankings if teacher is None else _teacher_ranking(teacher, names)
-    positives = {one.number: _positive(one, relevant, limits) for one in deciding}
-    missing = not positives or None in positives.values()
+    qid: str
+    runs: Sequence[QueryColumns | None]
+    judged: Mapping[str, int]
+    teacher: QueryColumns | None = None
+    copies: Collection[str] = ()
+
+
+class Mined(NamedTuple):
+    """What came of some queries.
+
+    Attributes:
+        docids: The negatives, query by query, best ranked first, [n].
+        ranks: Their best ranks, [n].
+        runs: The number of the run that has them at that rank, [n].
+        scores: Their scores there, or the teacher's, [n].
+        bounds: Where the negatives of each query begin, and where the last one's end, [Q + 1].
+        held: {positive: its score} of each query, in the one run there is or of the teacher, [Q]; empty where there are several.
+        missing: Of which queries some run, or the teacher, holds no positive, [Q].
+        candidates: Documents in the windows of ranks.
+        dropped: How many of them were dropped, for each of `REASONS`.
+    """
+
+    docids: list[str]
+    ranks: NDArray[np.int64]
+    runs: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    bounds: list[int]
+    held: list[dict[str, float]]
+    missing: Mask
+    candidates: int
+    dropped: NDArray[np.int64]
+
+
+class _Judged(NamedTuple):
+    """The judged documents of all queries.
+
+    Attributes:
+        names: The documents, W in all.
+        relevant: Which of them are relevant, [W].
+        positives: How many of each query are, [Q].
+    """
+
+    names: Documents
+    relevant: Mask
+    positives: NDArray[np.int64]
+
+
+class _Known(NamedTuple):
+    """The lines with a judged document, [h], and which of these documents are relevant, [h]."""
+
+    at: Places
+    relevant: Mask
+
+
+class _Basis(NamedTuple):
+    """What the limits look at: the runs themselves, or a teacher.
+
+    Attributes:
+        lines: Those of the runs, or the teacher's, [Q, P] parts.
+        known: Those of them with a judged document.
+        scores: The score of each line of the runs, NaN where the teacher has none, [L].
+        sizes: How many lines of the runs each part is there for, [Q, P].
+    """
+
+    lines: Lines
+    known: _Known
+    scores: Scores
+    sizes: Places
+
+
+def mined(questions: Sequence[Question], rules: Rules, taught: bool = False) -> Mined:
+    """Choose the negatives of some queries, all at once: a step in NumPy costs more than the numbers of one query.
+
+    Args:
+        questions: The queries, each with as many runs.
+        rules: What makes a negative.
+        taught: There is a teacher; for some queries it may have nothing.
+    """
+    judged = _judged(questions, rules.min_grade)
+    lines = lines_of([one.runs for one in questions])
+    known = _known(lines, judged)
+    basis = _Basis(lines, known, lines.scores, lines.sizes)
+    if taught:
+        teacher = lines_of([[one.teacher] for one in questions])
+        basis = _Basis(teacher, _known(teacher, judged), _scores_by(teacher, lines), lines.sizes.sum(1, keepdims=True))
+    references = _references(basis, judged, rules.limits)  # [Q, P]
+    codes = _codes(questions, lines, known, basis, references, rules)
+    chosen, bounds, dropped = _chosen(questions, lines, codes, rules)
+    asked = (basis.lines.sizes > 0) | taught
+    return Mined(
+        docids=lines.docids.take(chosen).to_pylist(),
+        ranks=lines.ranks[chosen],
+        runs=lines.runs(chosen),
+        scores=basis.scores[chosen],
+        bounds=bounds,
+        held=_scores_of_positives(basis),
+        missing=np.any(np.isnan(references) & asked, axis=1),
+        candidates=int(dropped.sum()) + len(chosen),
+        dropped=dropped,
+    )
+
+
+def _judged(questions: Sequence[Question], min_grade: int) -> _Judged:
+    names = documents([one.judged for one in questions])
+    relevant = np.array([grade for one in questions for grade in one.judged.values()]) >= min_grade
+    return _Judged(names, relevant, np.bincount(names.queries[relevant], minlength=len(questions)))
+
+
+def _known(lines: Lines, judged: _Judged) -> _Known:
+    at, which = found_among(lines, judged.names)
+    return _Known(at, judged.relevant[which])
+
+
+def _references(basis: _Basis, judged: _Judged, limits: Limits) -> Scores:
+    """The positive's score that belongs to each part, NaN where it holds none, [Q, P]."""
+    lines, at = basis.lines, basis.known.at[basis.known.relevant]
+    positives = np.repeat(judged.positives, lines.sizes.shape[1])  # [Q x P]
+    found = limits.references(lines.parts[at], lines.scores[at], positives, lines.lowest().ravel())
+    return found.reshape(lines.sizes.shape)
+
+
+def _codes(
+    questions: Sequence[Question], lines: Lines, known: _Known, basis: _Basis, references: Scores, rules: Rules
+) -> Codes:
+    """Why each line is no negative, the first of `REASONS` that holds, [L]."""
+    limits, positives, sizes = rules.limits, references.ravel(), basis.sizes.ravel()
+    reasons: list[tuple[str, Places | Mask]] = [("relevant", known.at[known.relevant])]
+    if rules.drop_judged:
+        reasons.append(("judged", known.at))
+    if any(one.copies for one in questions):
+        copies, _ = found_among(lines, documents([one.copies for one in questions]))
+        reasons.append(("copy", copies))
+    if basis.lines is not lines:
+        reasons.append(("no_teacher_score", np.isnan(basis.scores)))
+    reasons += limits.dropped(basis.scores, positives, sizes)
+    codes = np.full(len(lines.scores), _CODES["not_picked"], np.uint8)
+    for reason, which in reversed(reasons):  # the first is written last
+        codes[which] = _CODES[reason]
     if limits.compares and limits.missing == "skip":
-        rankings = [one for one in rankings if positives.get(_TEACHER if teacher else one.number) is not None]
-    if not rankings:
-        return Mined([], [], [], [], {}, 0, np.zeros(len(REASONS), np.int64), missing)
-    pool = pooled(rankings)
-    marks = _judgements(pool, rankings, relevant, rules.drop_judged)
-    if copies:
-        marks.append(_Mark(_CODES["copy"], None, members(pool.docids, copies)))
-    if teacher:
-        scores = looked_up(pool.docids, teacher.columns)
-        marks.append(_Mark(_CODES["no_teacher_score"], None, np.isnan(scores)))
-        marks += _forbidden(None, scores, positives.get(_TEACHER), limits)
-    else:
-        scores = pool.scores
-        for places, one in zip(pool.places, rankings, strict=True):
-            marks += _forbidden(places, one.scores, positives[one.number], limits)
-    chosen, candidates, dropped = _chosen(qid, pool, marks, rules)
-    docids = [pool.docids[place].as_py() for place in chosen]
-    ranks, sources, found = (column[chosen].tolist() for column in (pool.ranks, pool.runs, scores))
-    held = _held(deciding[0], list(judged), relevant) if deciding else {}
-    return Mined(docids, ranks, sources, found, held, candidates, dropped, missing)
+        codes[np.repeat(np.isnan(positives), sizes)] = _OUTSIDE
+    return codes
 
 
-def _teacher_ranking(teacher: Teacher, names: pa.StringArray) -> list[Ranking]:
-    return [] if teacher.columns is None else [ranking(_TEACHER, teacher.columns, names)]
+def _scores_by(teacher: Lines, lines: Lines) -> Scores:
+    """The teacher's score of each line, NaN where it has none, [L]."""
+    at, which = found_among(lines, Documents(teacher.docids, teacher.queries()))
+    scores = np.full(len(lines.scores), np.nan)
+    scores[at] = teacher.scores[which]
+    return scores
 
 
-def _positive(one: Ranking, relevant: Mask, limits: Limits) -> float | None:
-    held = one.scores[one.known[relevant[one.judged]]]
-    return limits.reference(held, int(np.count_nonzero(relevant)), one.scores)
+def _scores_of_positives(basis: _Basis) -> list[dict[str, float]]:
+    """{positive: its score} of each query; empty where there are several runs, as their scores are not of one kind."""
+    lines, at = basis.lines, basis.known.at[basis.known.relevant]
+    number, runs = lines.sizes.shape
+    found: list[dict[str, float]] = [{} for _ in range(number)]
+    if runs == 1:
+        docids, scores = lines.docids.take(at).to_pylist(), lines.scores[at].tolist()
+        for query, docid, score in zip(lines.queries(at).tolist(), docids, scores, strict=True):
+            found[query][docid] = score
+    return found
 
 
-def _held(one: Ranking, names: Sequence[str], relevant: Mask) -> dict[str, float]:
-    pairs = zip(one.judged.tolist(), one.scores[one.known].tolist(), strict=True)
-    return {names[which]: score for which, score in pairs if relevant[which]}
-
-
-def _judgements(pool: Pool, rankings: Sequence[Ranking], relevant: Mask, drop_judged: bool) -> list[_Mark]:
-    marks = []
-    for places, one in zip(pool.places, rankings, strict=True):
-        good = relevant[one.judged]
-        marks.append(_Mark(_CODES["relevant"], places, one.known[good]))
-        if drop_judged:
-            marks.append(_Mark(_CODES["judged"], places, one.known[~good]))
-    return marks
-
-
-def _forbidden(places: Places | None, scores: Scores, positive: float | None, limits: Limits) -> Iterator[_Mark]:
-    return (_Mark(_CODES[reason], places, mask) for reason, mask in limits.dropped(scores, positive))
-
-
-def _chosen(qid: str, pool: Pool, marks: list[_Mark], rules: Rules) -> tuple[list[int], int, NDArray[np.int64]]:
-    """(places of the negatives, candidates, how many were dropped for each reason)."""
-    codes = np.zeros(len(pool.ranks), np.int8)
-    for code, places, which in sorted(marks, key=itemgetter(0), reverse=True):  # the first reason is written last
-        codes[which if places is None else places[which]] = code
-    first, end = np.searchsorted(pool.ranks, (rules.first, rules.last + 1)).tolist()
-    window = codes[first:end]
-    counts = np.bincount(window, minlength=len(REASONS) + 1)
-    chosen = _picked(np.flatnonzero(window == 0) + first, qid, rules).tolist()
-    dropped = counts[1:]
-    dropped[-1] = counts[0] - len(chosen)
-    return chosen, len(window), dropped
+def _chosen(
+    questions: Sequence[Question], lines: Lines, codes: Codes, rules: Rules
+) -> tuple[Places, list[int], NDArray[np.int64]]:
+    """(lines of the negatives, where those of each query begin, how many candidates were dropped for each reason)."""
+    several = lines.sizes.shape[1] > 1
+    if several:
+        codes = once_each(lines, codes, _OUTSIDE)
+    codes[(lines.ranks < rules.first) | (lines.ranks > rules.last)] = _OUTSIDE
+    left = np.flatnonzero(codes == _CODES["not_picked"])
+    starts = np.concatenate([[0], np.cumsum(lines.sizes.sum(1))])  # of the lines of each query, [Q + 1]
+    ends = np.searchsorted(left, starts).tolist()
+    if several:
+        left = left[np.argsort(lines.order()[left])]
+    picked = [_picked(left[a:b], one.qid, rules) for one, (a, b) in zip(questions, pairwise(ends), strict=True)]
+    bounds = [0, *accumulate(map(len, picked))]
+    counts = np.array([np.count_nonzero(codes == code) for code in range(len(REASONS))])  # bincount would widen them
+    counts[_CODES["not_picked"]] -= bounds[-1]
+    return np.concatenate(picked), bounds, counts
 
 
 def _picked(left: Places, qid: str, rules: Rules) -> Places:
@@ -194,4 +257,4 @@ def _picked(left: Places, qid: str, rules: Rules) -> Places:
         return left[: rules.k]
     digest = hashlib.blake2b(qid.encode(), digest_size=8).digest()
     draw = np.random.default_rng([rules.seed, int.from_bytes(digest)])
-    return np.sort(draw.choice(left, rules.k, replace=False))
+    return left[np.sort(draw.choice(len(left), rules.k, replace=False))]

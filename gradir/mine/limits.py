@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,7 @@ Against = Literal["highest", "lowest", "mean"]
 Missing = Literal["skip", "keep", "lowest"]
 Scores = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-_REFERENCES: dict[Against, Callable[[Scores], Any]] = {"highest": np.max, "lowest": np.min, "mean": np.mean}
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,9 @@ class Limits:
         min_score: A document is dropped below it.
         against: Which positive counts where a query has several.
         missing: What becomes of positives that the ranking does not hold. `skip`: they do not count, and where it holds none it
-            is passed over. `keep`: where it holds none, nothing is compared. `lowest`: each counts with the lowest score of
-            the ranking, which its own does not exceed.
+            is passed over, since all its documents outdo them and may be relevant and not judged; a `margin` in graded lists
+            (`gradir.data.composition`) means the same. `keep`: where it holds none, nothing is compared. `lowest`: each counts
+            with the lowest score of the ranking, which its own does not exceed.
     """
 
     margin: float | None = 0.95
@@ -45,41 +45,51 @@ class Limits:
         """Whether a positive's score is needed."""
         return self.margin is not None or self.absolute_margin is not None
 
-    def reference(self, held: Scores, positives: int, scores: Scores) -> float | None:
-        """The positive's score that a ranking is compared with; None where it holds none.
+    def references(self, owners: Places, held: Scores, positives: Places, lowest: Scores) -> Scores:
+        """The positive's score that each ranking is compared with, [p]; NaN where it holds none.
 
         Args:
-            held: Scores of the positives that it holds, [p].
-            positives: How many positives the query has.
-            scores: All its scores, [k].
+            owners: The ranking of each positive that one holds, [h].
+            held: The scores of these positives, [h].
+            positives: How many positives the query of each ranking has, [p].
+            lowest: The lowest score of each ranking, NaN where there is none, [p].
         """
-        if self.missing == "lowest" and len(held) < positives and len(scores):
-            held = np.append(held, np.full(positives - len(held), scores.min()))
-        if len(held) == 1:  # nearly always, and NumPy would take longer
-            return float(held[0])
-        return float(_REFERENCES[self.against](held)) if len(held) else None
+        number = len(positives)
+        if self.missing == "lowest":
+            lost = np.where(np.isnan(lowest), 0, positives - np.bincount(owners, minlength=number))
+            owners = np.concatenate([owners, np.repeat(np.arange(number), lost)])
+            held = np.concatenate([held, np.repeat(lowest, lost)])
+        found = np.full(number, np.nan)
+        if self.against == "mean":
+            counts = np.bincount(owners, minlength=number)
+            np.divide(np.bincount(owners, held, number), counts, out=found, where=counts > 0)
+        else:
+            better = np.fmax if self.against == "highest" else np.fmin  # which pass over NaN
+            better.at(found, owners, held)
+        return found
 
-    def dropped(self, scores: Scores, positive: float | None) -> Iterator[tuple[str, Mask]]:
-        """(reason, which are dropped for it) for each rule in force. NaN is dropped by none.
+    def dropped(self, scores: Scores, positives: Scores, sizes: Places) -> Iterator[tuple[str, Mask]]:
+        """(reason, which are dropped for it, [k]) for each rule in force. NaN is dropped by none.
 
         Args:
             scores: [k].
-            positive: What they are compared with; None: the rules that compare are passed over.
+            positives: What they are compared with, [p]; NaN: the rules that compare are passed over.
+            sizes: How many scores, one after another, are compared with each, [p]; k in all.
         """
-        if positive is not None and self.margin is not None:
-            yield "margin", scores >= relative_limit(positive, self.margin)
-        if positive is not None and self.absolute_margin is not None:
-            yield "absolute_margin", scores > positive - self.absolute_margin
+        if self.margin is not None:
+            yield "margin", scores >= np.repeat(relative_limit(positives, self.margin), sizes)
+        if self.absolute_margin is not None:
+            yield "absolute_margin", scores > np.repeat(positives - self.absolute_margin, sizes)
         if self.max_score is not None:
             yield "max_score", scores > self.max_score
         if self.min_score is not None:
             yield "min_score", scores < self.min_score
 
 
-def relative_limit(positive: float, margin: float) -> float:
-    """p - (1 - margin) x |p|: from this score on a document is dropped.
+def relative_limit(positives: Scores, margin: float) -> Scores:
+    """p - (1 - margin) x |p|, [p]: from this score on a document is dropped.
 
     That is `margin x p` for a positive score. Below zero, where `margin x p` would lie above p and drop nothing that is near, it
     lies as far below p as it does for -p: at margin 0.95, 9.5 for p = 10 and -10.5 for p = -10.
     """
-    return positive * (margin if positive >= 0 else 2 - margin)
+    return positives * np.where(positives >= 0, margin, 2 - margin)

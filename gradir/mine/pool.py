@@ -1,4 +1,4 @@
-"""The documents of one query in several runs, put together."""
+"""The documents of some queries in several runs, put together in columns."""
 
 from __future__ import annotations
 
@@ -8,99 +8,131 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gradir.mine.limits import Mask, Scores
+from gradir.mine.limits import Places, Scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gradir.data.run_reading import QueryColumns
 
-Places = NDArray[np.int64]
+Codes = NDArray[np.uint8]
 
 
-class Ranking(NamedTuple):
-    """One run's documents of the query, and what the qrels know of them.
+class Lines(NamedTuple):
+    """Lines of R runs for Q queries: part by part, where a part is what one run has for one query, best first.
+
+    The parts of a query stand together, in the order of the runs: part `q x R + r` is what run r has for query q.
 
     Attributes:
-        number: Of the run.
-        docids: Best first, [k].
-        scores: [k].
-        known: The places of judged documents, [j].
-        judged: Which judged document stands there, [j].
+        docids: [L].
+        scores: [L].
+        parts: The part of each line, not falling, [L].
+        ranks: From 1, [L].
+        sizes: Lines of each part, 0 where the run lacks the query, [Q, R].
     """
 
-    number: int
     docids: pa.StringArray
     scores: Scores
-    known: Places
-    judged: NDArray[np.int32]
-
-
-class Pool(NamedTuple):
-    """The documents of all runs, by best rank, then by the order of the runs.
-
-    Attributes:
-        docids: [U].
-        ranks: The best rank of each, from 1, [U].
-        runs: The number of the run that has it there, [U].
-        scores: Its score there, [U].
-        places: Where each run's documents are among these, [k] each; None where they are these.
-    """
-
-    docids: pa.StringArray
+    parts: Places
     ranks: Places
-    runs: Places
-    scores: Scores
-    places: Sequence[Places | None]
+    sizes: Places
+
+    def queries(self, at: Places | slice = slice(None)) -> Places:
+        """The numbers of the queries of some lines."""
+        return self.parts[at] // self.sizes.shape[1]
+
+    def runs(self, at: Places | slice = slice(None)) -> Places:
+        """The numbers of the runs of some lines."""
+        return self.parts[at] % self.sizes.shape[1]
+
+    def lowest(self) -> Scores:
+        """The last score of each part, NaN where it is empty, [Q, R]."""
+        found = np.full(self.sizes.shape, np.nan)
+        some = self.sizes > 0
+        found[some] = self.scores[np.cumsum(self.sizes)[some.ravel()] - 1]
+        return found
+
+    def order(self) -> Places:
+        """A number for each line, rising with its query, its rank and its run, [L]."""
+        runs = self.sizes.shape[1]
+        return (self.queries() * (self.sizes.max() + 1) + self.ranks) * runs + self.runs()
 
 
-def ranking(number: int, columns: QueryColumns, names: pa.StringArray) -> Ranking:
-    """A run's documents, those among `names` (the judged ones) found."""
-    judged = indices(columns.docids, names)
-    known = np.flatnonzero(judged >= 0)
-    return Ranking(number, columns.docids, columns.scores, known, judged[known])
+class Documents(NamedTuple):
+    """Documents that queries name, each at most once.
+
+    Attributes:
+        docids: [W].
+        queries: The number of each one's query, [W].
+    """
+
+    docids: pa.StringArray
+    queries: Places
 
 
-def pooled(rankings: Sequence[Ranking]) -> Pool:
-    """Each document once, with the best of its ranks."""
+def lines_of(columns: Sequence[Sequence[QueryColumns | None]]) -> Lines:
+    """What runs have for each query, [Q][R]; None where they lack it."""
     import pyarrow as pa
 
-    lengths = [len(one.scores) for one in rankings]
-    ranks = [np.arange(1, length + 1) for length in lengths]
-    if len(rankings) == 1:
-        one = rankings[0]
-        return Pool(one.docids, ranks[0], np.full(lengths[0], one.number), one.scores, [None])
-    encoded = pa.concat_arrays([one.docids for one in rankings]).dictionary_encode()
-    codes, all_ranks = encoded.indices.to_numpy(), np.concatenate(ranks)
-    runs = np.repeat([one.number for one in rankings], lengths)
-    order = np.lexsort((runs, all_ranks))
-    _, first = np.unique(codes[order], return_index=True)
-    lines = order[np.sort(first)]  # the best line of each document, [U]
-    place_of = np.empty(len(lines), np.int64)
-    place_of[codes[lines]] = np.arange(len(lines))
-    places: list[Places | None] = [*np.split(place_of[codes], np.cumsum(lengths)[:-1])]
-    scores = np.concatenate([one.scores for one in rankings])[lines]
-    return Pool(encoded.dictionary.take(codes[lines]), all_ranks[lines], runs[lines], scores, places)
+    sizes = np.array([[0 if one is None else len(one.scores) for one in row] for row in columns], np.int64)
+    held = [one for row in columns for one in row if one is not None]
+    docids = pa.concat_arrays([one.docids for one in held]) if held else pa.array([], pa.string())
+    scores = np.concatenate([one.scores for one in held]) if held else np.zeros(0)
+    flat = sizes.ravel()
+    ranks = np.arange(1, len(scores) + 1) - np.repeat(np.cumsum(flat) - flat, flat)
+    return Lines(docids, scores, np.repeat(np.arange(flat.size), flat), ranks, sizes)
 
 
-def looked_up(docids: pa.StringArray, scored: QueryColumns | None) -> Scores:
-    """The score of each document, NaN where it has none, [U]."""
-    if scored is None:
-        return np.full(len(docids), np.nan)
-    places = indices(docids, scored.docids)
-    return np.where(places >= 0, scored.scores[places], np.nan)
-
-
-def members(docids: pa.StringArray, names: Collection[str]) -> Mask:
-    """Which documents are among the names, [U]."""
+def documents(named: Sequence[Collection[str]]) -> Documents:
+    """The ids that each query names, [Q]."""
     import pyarrow as pa
 
-    return indices(docids, pa.array(sorted(names), pa.string())) >= 0
+    docids = pa.array([docid for of in named for docid in of], pa.string())
+    return Documents(docids, np.repeat(np.arange(len(named)), [len(of) for of in named]))
 
 
-def indices(docids: pa.StringArray, names: pa.StringArray) -> NDArray[np.int32]:
-    """Where each document stands among the names, or -1, [k]."""
+def found_among(lines: Lines, wanted: Documents) -> tuple[Places, Places]:
+    """(the lines whose document their query names, which of the documents that is), [h] each, in the order of the lines."""
     import pyarrow.compute as pc
 
-    found: NDArray[np.int32] = pc.index_in(docids, names).fill_null(-1).to_numpy()
-    return found
+    names = wanted.docids.unique()
+    codes = pc.index_in(lines.docids, names).fill_null(-1).to_numpy()
+    at = np.flatnonzero(codes >= 0)  # named by some query
+    keys = _keys(lines.queries(at), codes[at], len(names))
+    known = _keys(wanted.queries, pc.index_in(wanted.docids, names).to_numpy(), len(names))
+    if not len(at):
+        return at, at
+    order = np.argsort(known)
+    which = order[np.searchsorted(known, keys, sorter=order).clip(max=len(known) - 1)]
+    own = known[which] == keys
+    return at[own], which[own]
+
+
+def once_each(lines: Lines, codes: Codes, outside: int) -> Codes:
+    """Codes of lines for which a document of several runs counts once, [L].
+
+    Its best ranked line gets the lowest code that one of its lines has, and the others get `outside`.
+
+    Args:
+        lines: Of any number of runs.
+        codes: Of each line, [L].
+        outside: The highest code; lines that have it already count for nothing.
+    """
+    import pyarrow as pa
+
+    encoded = lines.docids.dictionary_encode()
+    pairs = _keys(lines.queries(), encoded.indices.to_numpy(), len(encoded.dictionary))
+    numbered = pa.array(pairs).dictionary_encode()
+    number, which = len(numbered.dictionary), numbered.indices.to_numpy()  # the document of a query on each line, [L]
+    lowest = np.full(number, outside, codes.dtype)
+    np.minimum.at(lowest, which, codes)
+    never = np.iinfo(np.int64).max
+    order = np.where(codes < outside, lines.order(), never)
+    best = np.full(number, never)
+    np.minimum.at(best, which, order)
+    return np.where(order == best[which], lowest[which], outside).astype(codes.dtype)
+
+
+def _keys(queries: Places, codes: Places, size: int) -> Places:
+    """A number for each pair of a query and a document."""
+    return queries.astype(np.int64) * size + codes

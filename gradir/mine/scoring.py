@@ -17,7 +17,6 @@ from gradir.data.runs import aligned, iter_columns
 from gradir.errors import InputError
 from gradir.mine.ensemble import COMBINATIONS, NORMALIZATIONS, Combination, Normalization
 from gradir.mine.pairs import Asked, Pairs, TextsOfPairs
-from gradir.mine.pool import looked_up
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -156,13 +155,23 @@ class _File(NamedTuple):
 
     def scores(self, qid: str, docids: pa.StringArray, found: QueryColumns | None) -> NDArray[np.float64]:
         """The scores of a query's documents, [n]; NaN where there is none and that is allowed."""
-        scores = looked_up(docids, found)
+        scores = _looked_up(docids, found)
         lost = np.flatnonzero(np.isnan(scores))
         if len(lost) and not self.may_lack:
             more = f" (nor have {len(lost) - 1} more of this query)" if len(lost) > 1 else ""
             problem = f"query {qid}, document {docids[lost[0]]} has no score in it{more}"
             raise InputError(self.path, problem, "Score it there too, or give --missing drop")
         return scores
+
+
+def _looked_up(docids: pa.StringArray, found: QueryColumns | None) -> NDArray[np.float64]:
+    """The score of each document, NaN where it has none, [n]."""
+    import pyarrow.compute as pc
+
+    if found is None:
+        return np.full(len(docids), np.nan)
+    places = pc.index_in(docids, found.docids).fill_null(-1).to_numpy()
+    return np.where(places >= 0, found.scores[places], np.nan)
 
 
 class _Column:

@@ -41,28 +41,28 @@ class Tally:
         self._queries = self._written = self._missing = self._below = self._empty = 0
         self._positives = self._held = self._candidates = self._kept = 0
         self._dropped = np.zeros(len(REASONS), np.int64)
-        self._ranks, self._positive_scores = 0.0, 0.0
+        self._ranks, self._positive_scores = 0, 0.0
         scales = 1 if taught else len(self._runs)
         # Of each run, or of the teacher: negatives, and the sum of their scores.
-        self._numbers, self._sums = [0] * scales, [0.0] * scales
+        self._numbers, self._sums = np.zeros(scales, np.int64), np.zeros(scales)
 
     def add(self, found: Mined, positives: int) -> None:
-        """Count a query with so many positives."""
-        self._queries += 1
-        self._missing += found.missing
-        self._empty += not found.docids
-        self._below += 0 < len(found.docids) < self._k
+        """Count some queries with so many positives in all."""
+        sizes = np.diff(found.bounds)  # [Q]
+        self._queries += len(sizes)
+        self._missing += int(found.missing.sum())
+        self._empty += int((sizes == 0).sum())
+        self._below += int(((sizes > 0) & (sizes < self._k)).sum())
         self._positives += positives
         self._candidates += found.candidates
         self._dropped += found.dropped
         self._kept += len(found.docids)
-        self._ranks += sum(found.ranks)
-        self._held += len(found.held)
-        self._positive_scores += sum(found.held.values())
-        for run, score in zip(found.runs, found.scores, strict=True):
-            place = 0 if self._taught else run
-            self._numbers[place] += 1
-            self._sums[place] += score
+        self._ranks += int(found.ranks.sum())
+        self._held += sum(map(len, found.held))
+        self._positive_scores += sum(score for of in found.held for score in of.values())
+        scales = np.zeros_like(found.runs) if self._taught else found.runs
+        self._numbers += np.bincount(scales, minlength=len(self._numbers))
+        self._sums += np.bincount(scales, found.scores, len(self._sums))
 
     @property
     def written(self) -> int:
@@ -94,7 +94,7 @@ class Tally:
 
     def _means(self) -> float | dict[str, float]:
         """The mean score of the negatives; of each run its own, as their scales differ."""
-        means = [round(total / max(number, 1), 6) for total, number in zip(self._sums, self._numbers, strict=True)]
+        means = (self._sums / self._numbers.clip(1)).round(6).tolist()
         if len(means) == 1:
             return means[0]
         return {name: mean for name, mean, number in zip(self._runs, means, self._numbers, strict=True) if number}

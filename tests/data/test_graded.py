@@ -23,6 +23,7 @@ from gradir.data.graded import GradedLists
 from gradir.data.list_order import Mix, walk
 from gradir.data.pairs import PAIRS
 from gradir.errors import InputError
+from gradir.mine import negatives
 
 DOCIDS = [f"d{i}" for i in range(8)]
 QIDS = [f"q{i}" for i in range(4)]
@@ -92,9 +93,9 @@ class World:
             inside = (take.rank[0] or 1) <= rank and (take.rank[1] is None or rank <= take.rank[1])
             if not inside or docid not in self.corpus or (docid in self.relevant(qid) and not take.judged):
                 continue
-            if take.margin is not None and positive:
-                best = max(positive)
-                if scores[docid] >= best - (1 - take.margin) * abs(best):
+            if take.margin is not None:
+                best = max(positive, default=None)
+                if best is None or scores[docid] >= best - (1 - take.margin) * abs(best):
                     continue
             found.append((docid, int(str(take.set))))
         return found[::-1] if take.pick == "bottom" else found
@@ -320,7 +321,7 @@ def test_judged_relevant_documents_are_no_negatives(small):
         ({"d2": 10.0, "d1": 5.0, "d3": 9.4, "d4": 4.7}, ["d3", "d4"]),  # the best of two relevant documents counts
         ({"d1": -10.0, "d3": -9.0, "d4": -10.4, "d5": -10.6}, ["d5"]),  # the limit is -10.5, below the positive
         ({"d1": 0.0, "d3": 0.0, "d4": -0.1}, ["d4"]),
-        ({"d3": 12.0, "d4": 9.5}, ["d3", "d4"]),  # no relevant document: nothing to compare with
+        ({"d3": 12.0, "d4": 9.5}, []),  # no relevant document: both outdo it
     ],
 )
 def test_margins(tmp_path, small, scores, kept):
@@ -328,9 +329,22 @@ def test_margins(tmp_path, small, scores, kept):
     lists = GradedLists([entry(small, {"from": small["qrels"]}, source)])
     assert docids(lists.draw(0, 0))[2:] == kept
     left_out = lists.statistics()["entries"][0]["take"][1]["left_out"]
-    assert left_out["queries_without_margin"] == ("d1" not in scores)
     judged = sum(docid in scores for docid in ("d1", "d2"))
-    assert left_out["above_margin"] == len(scores) - judged - len(kept)
+    reason, other = ("above_margin", "run_lacks_positive") if judged else ("run_lacks_positive", "above_margin")
+    assert left_out["queries_without_margin"] == (judged == 0)
+    assert (left_out[reason], left_out[other]) == (len(scores) - judged - len(kept), 0)
+
+
+def test_a_run_without_the_positive_gives_no_negatives_here_nor_in_mining(tmp_path, small):
+    """By default, and with the same margin, `gradir mine negatives` takes the same documents of the same run."""
+    scores = {"q1": {"d3": 12.0, "d4": 9.5}, "q2": {"d5": 12.0, "d3": 10.0, "d6": 9.5, "d7": 9.4}}
+    mixed = run(tmp_path / "m.trec", scores)
+    lists = GradedLists([entry(small, {"from": small["qrels"]}, {"from": mixed, "margin": 0.95})])
+    taken = {one.qid: [doc.docid for doc in one.docs if doc.grade == 0] for one in (lists.draw(0, 0), lists.draw(1, 0))}
+    assert taken == {"q1": [], "q2": ["d7"]}
+    negatives([Path(mixed)], small["qrels"], small["queries"], tmp_path / "mined.jsonl", margin=0.95)
+    mined = {one.qid: [doc.docid for doc in one.docs if doc.grade == 0] for one in read_lists(tmp_path / "mined.jsonl")}
+    assert mined == {"q2": ["d7"]}  # a query without negatives is left out
 
 
 def test_a_mapping_must_name_all_grades(small, refuses):

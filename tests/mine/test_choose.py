@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradir.data.run_reading import QueryColumns
-from gradir.mine.choose import REASONS, Mined, Rules, Teacher, mined
+from gradir.mine.choose import REASONS, Question, Rules, mined
 from gradir.mine.limits import Limits
 
 Hits = list[tuple[str, float]]
@@ -89,19 +91,40 @@ def slow(
     return left, dict(why), candidates
 
 
-def assert_same(found: Mined, expected: Any, rules: Rules, taught: bool) -> None:
-    left, why, candidates = expected
-    assert found.candidates == candidates
+def assert_same(questions: list[Question], expected: list[Any], rules: Rules, taught: bool) -> None:
+    """Mined together, they are what the slow version finds one by one."""
+    found = mined(questions, rules, taught)
+    assert found.candidates == sum(candidates for _, _, candidates in expected)
     dropped = {reason: count for reason, count in zip(REASONS, found.dropped.tolist(), strict=True) if count}
-    more = len(left) - min(rules.k, len(left))
+    more = sum(len(left) - min(rules.k, len(left)) for left, _, _ in expected)
+    why = sum((Counter(why) for _, why, _ in expected), Counter[str]())
     assert dropped == {**why, **({"not_picked": more} if more else {})}
-    rows = list(zip(found.docids, found.ranks, found.runs, found.scores, strict=True))
-    if rules.pick == "top":
-        assert rows == left[: rules.k]
-    else:
-        assert len(rows) == min(rules.k, len(left))
-        places = [left.index(row) for row in rows]
-        assert places == sorted(set(places))
+    chosen = list(zip(found.docids, found.ranks.tolist(), found.runs.tolist(), found.scores.tolist(), strict=True))
+    assert (found.bounds[0], found.bounds[-1]) == (0, len(chosen))
+    for (start, end), (left, _, _) in zip(pairwise(found.bounds), expected, strict=True):
+        rows = chosen[start:end]
+        if rules.pick == "top":
+            assert rows == left[: rules.k]
+        else:
+            assert len(rows) == min(rules.k, len(left))
+            places = [left.index(row) for row in rows]
+            assert places == sorted(set(places))
+    for one, held, missing in zip(questions, found.held, found.missing.tolist(), strict=True):
+        deciding = [one.teacher] if taught else [run for run in one.runs if run is not None]
+        known = [positives_of(columns, one.judged, rules) for columns in deciding]
+        if taught or len(one.runs) == 1:
+            assert held == (known[0] if known else {})
+        else:
+            assert held == {}
+        lowest = rules.limits.missing == "lowest"  # what a run lacks counts with its lowest score
+        assert missing == any(
+            not of and not (lowest and run is not None) for run, of in zip(deciding, known, strict=True)
+        )
+
+
+def positives_of(run: QueryColumns | None, judged: Mapping[str, int], rules: Rules) -> dict[str, float]:
+    hits = {} if run is None else dict(zip(run.docids.to_pylist(), run.scores.tolist(), strict=True))
+    return {docid: hits[docid] for docid, grade in judged.items() if grade >= rules.min_grade and docid in hits}
 
 
 # Scores of few values, so that borders are met, and documents of few names, so that runs share them.
@@ -137,41 +160,56 @@ rules_of = st.builds(
 judgements = st.dictionaries(docids, st.integers(-1, 3)).map(lambda judged: {**judged, "d0": 3})
 
 
+@st.composite
+def cases(draw: Any, taught: bool) -> list[tuple[Any, Any, Any, set[str]]]:
+    """(runs, judged, teacher, copies) of some queries; they share the names of documents."""
+    number = draw(st.integers(1, 3))
+    runs = st.lists(st.none() | hits, min_size=number, max_size=number)
+    teacher = st.none() | hits if taught else st.none()
+    return draw(st.lists(st.tuples(runs, judgements, teacher, st.sets(docids)), min_size=1, max_size=4))
+
+
+def check(found: list[tuple[Any, Any, Any, set[str]]], rules: Rules, taught: bool) -> None:
+    questions = [
+        Question(f"q{i}", [columns(one) for one in runs], judged, columns(teacher), copies)
+        for i, (runs, judged, teacher, copies) in enumerate(found)
+    ]
+    expected = [slow(runs, judged, rules, teacher, taught, copies) for runs, judged, teacher, copies in found]
+    assert_same(questions, expected, rules, taught)
+
+
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.none() | hits, min_size=1, max_size=3), judgements, rules_of, st.sets(docids))
-def test_from_the_runs_own_scores(runs: Any, judged: Any, rules: Rules, copies: set[str]) -> None:
-    found = mined("q", [columns(one) for one in runs], judged, rules, copies=copies)
-    assert_same(found, slow(runs, judged, rules, None, False, copies), rules, False)
+@given(cases(taught=False), rules_of)
+def test_from_the_runs_own_scores(found: Any, rules: Rules) -> None:
+    check(found, rules, False)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.none() | hits, min_size=1, max_size=3), judgements, rules_of, st.none() | hits)
-def test_from_a_teachers_scores(runs: Any, judged: Any, rules: Rules, teacher: Any) -> None:
-    found = mined("q", [columns(one) for one in runs], judged, rules, Teacher(columns(teacher)))
-    assert_same(found, slow(runs, judged, rules, teacher, True, set()), rules, True)
-    if any(runs) and teacher and found.candidates:
-        relevant = [docid for docid, grade in judged.items() if grade >= rules.min_grade]
-        assert found.held == {docid: score for docid, score in teacher if docid in relevant}
+@given(cases(taught=True), rules_of)
+def test_from_a_teachers_scores(found: Any, rules: Rules) -> None:
+    check(found, rules, True)
 
 
 def test_a_random_pick_depends_on_the_seed_and_the_query_alone() -> None:
-    hits = [(f"d{i}", 100.0 - i) for i in range(80)]
-    runs, judged = [columns(hits)], {"d0": 1}
+    runs, judged = [columns([(f"d{i}", 100.0 - i) for i in range(80)])], {"d0": 1}
 
-    def picked(qid: str, seed: int) -> list[str]:
-        return mined(qid, runs, judged, Rules(k=5, pick="random", seed=seed)).docids
+    def picked(seed: int, *qids: str) -> list[list[str]]:
+        found = mined([Question(qid, runs, judged) for qid in qids], Rules(k=5, pick="random", seed=seed))
+        return [found.docids[start:end] for start, end in pairwise(found.bounds)]
 
     random.seed(3)
     np.random.seed(3)
-    first = picked("q1", 1)
-    assert first == picked("q1", 1)
-    assert len({tuple(first), tuple(picked("q1", 2)), tuple(picked("q2", 1))}) == 3
+    [first] = picked(1, "q1")
+    assert [first] == picked(1, "q1")
+    [second] = picked(1, "q2")
+    assert picked(1, "q2", "q1") == [second, first]
+    assert len({tuple(first), tuple(picked(2, "q1")[0]), tuple(second)}) == 3
 
 
 def test_a_random_pick_is_even() -> None:
-    hits = [(f"d{i}", 100.0 - i) for i in range(11)]
+    run = columns([(f"d{i}", 100.0 - i) for i in range(11)])
     rules = Rules(k=3, pick="random", limits=Limits(None))
-    times = Counter(d for i in range(2000) for d in mined(f"q{i}", [columns(hits)], {"d0": 1}, rules).docids)
+    times = Counter(mined([Question(f"q{i}", [run], {"d0": 1}) for i in range(2000)], rules).docids)
     assert set(times) == {f"d{i}" for i in range(1, 11)}
     # 600 each, binomially: six standard deviations are 123
     assert all(abs(count - 600) < 123 for count in times.values())
@@ -179,5 +217,5 @@ def test_a_random_pick_is_even() -> None:
 
 @pytest.mark.parametrize("runs", [[None], [None, None]])
 def test_a_query_that_no_run_has(runs: Any) -> None:
-    found = mined("q", runs, {"d0": 1}, Rules())
-    assert (found.docids, found.candidates) == ([], 0)
+    found = mined([Question("q", runs, {"d0": 1})], Rules())
+    assert (found.docids, found.bounds, found.candidates) == ([], [0, 0], 0)

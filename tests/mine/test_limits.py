@@ -14,6 +14,10 @@ from gradir.mine.limits import Limits, relative_limit
 finite = st.floats(-1e6, 1e6)
 
 
+def limit(positive: float, margin: float) -> float:
+    return float(relative_limit(np.array([positive]), margin)[0])
+
+
 @pytest.mark.parametrize(
     ("positive", "margin", "expected"),
     [
@@ -26,23 +30,28 @@ finite = st.floats(-1e6, 1e6)
     ],
 )
 def test_relative_limit(positive: float, margin: float, expected: float) -> None:
-    assert relative_limit(positive, margin) == pytest.approx(expected)
+    assert limit(positive, margin) == pytest.approx(expected)
 
 
 @given(finite, finite, st.floats(0.01, 1))
 def test_a_lower_positive_never_has_a_higher_limit_than_itself(a: float, b: float, margin: float) -> None:
-    assert relative_limit(a, margin) <= a
+    assert limit(a, margin) <= a
     if margin >= 0.5:  # falls with the positive, also through zero
-        assert (relative_limit(min(a, b), margin)) <= relative_limit(max(a, b), margin)
+        assert limit(min(a, b), margin) <= limit(max(a, b), margin)
 
 
 @given(finite, st.floats(0.01, 0.99))
 def test_it_is_the_published_rule_above_zero_and_its_mirror_below(positive: float, margin: float) -> None:
-    assert relative_limit(positive, margin) == pytest.approx(positive - (1 - margin) * abs(positive), abs=1e-6)
+    assert limit(positive, margin) == pytest.approx(positive - (1 - margin) * abs(positive), abs=1e-6)
 
 
 def reasons(limits: Limits, scores: list[float], positive: float | None) -> dict[str, list[bool]]:
-    return {reason: mask.tolist() for reason, mask in limits.dropped(np.array(scores), positive)}
+    """Of two rankings with the same scores; none of the second, which holds no positive, may be dropped by comparison."""
+    positives, sizes = np.array([np.nan if positive is None else positive, np.nan]), np.full(2, len(scores))
+    found = {reason: mask.tolist() for reason, mask in limits.dropped(np.array(scores * 2), positives, sizes)}
+    for reason, mask in found.items():
+        assert mask[len(scores) :] == ([False] * len(scores) if "margin" in reason else mask[: len(scores)])
+    return {reason: mask[: len(scores)] for reason, mask in found.items()}
 
 
 def test_every_rule_at_its_border() -> None:
@@ -53,7 +62,8 @@ def test_every_rule_at_its_border() -> None:
     assert found["max_score"] == [True, True, False, False, False, False, False]  # above 9.4
     assert found["min_score"] == [False, False, False, False, False, False, True]  # below 2
     assert reasons(Limits(None), scores, 10.0) == {}
-    assert set(reasons(Limits(0.95, 2.0, 9.4), scores, None)) == {"max_score"}
+    without = reasons(Limits(0.95, 2.0, 9.4), scores, None)
+    assert {reason for reason, mask in without.items() if any(mask)} == {"max_score"}
 
 
 def test_nan_is_dropped_by_no_rule() -> None:
@@ -77,5 +87,7 @@ def test_nan_is_dropped_by_no_rule() -> None:
     ],
 )
 def test_which_positive_is_compared_with(options: dict[str, Any], held: list[float], expected: float | None) -> None:
-    found = Limits(**options).reference(np.array(held), 3, np.array([9.0, 5.0, 0.5]))
-    assert found == expected
+    # the first ranking lacks the query, the second is asked about, the third holds one positive of its own
+    owners, scores = np.array([1] * len(held) + [2]), np.array([*held, 7.0])
+    found = Limits(**options).references(owners, scores, np.array([1, 3, 1]), np.array([np.nan, 0.5, 6.0])).tolist()
+    assert found == pytest.approx([np.nan, np.nan if expected is None else expected, 7.0], nan_ok=True)
