@@ -46,25 +46,6 @@ def hooked(module: nn.Module) -> bool:
     return any(getattr(module, hooks) for hooks in _HOOKS)
 
 
-def faster(backbone: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function that does a backbone's work in training, from the same parameters, which get their gradients as before.
-
-    Args:
-        backbone: Any Hugging Face encoder; one that `is_fast` does not take is called itself.
-
-    Returns:
-        `f(input_ids, attention_mask)`, int64 [B, S] each, to the last hidden state, [B, S, H]; what stands on padding is garbage.
-    """
-
-    def forward(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        if not is_fast(backbone):
-            hidden: Tensor = backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            return hidden
-        return states(backbone, [(input_ids, attention_mask)])[: input_ids.numel()].view(*input_ids.shape, -1)
-
-    return forward
-
-
 def states(backbone: Any, blocks: Blocks, lean: bool = False) -> Tensor:
     """Last hidden states of all tokens, block after block, [T, H], in the dtype of the parameters.
 

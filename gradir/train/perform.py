@@ -16,6 +16,7 @@ from gradir.command import Outcome
 from gradir.data.atomic import make_readable
 from gradir.data.manifest import PARTS, Job
 from gradir.errors import GradirError
+from gradir.models.allocation import keep_freed_memory
 from gradir.train.arguments import arguments, plan_steps
 from gradir.train.batches import Batch, DrawnLists, Lists, Steps
 from gradir.train.card import Trained, told_of, write_card
@@ -84,6 +85,8 @@ def perform(
     if finished or failed:
         return Outcome(output, f"{output} is there already; nothing to do", then)
     transformers_seed(config.seed)
+    if args.device.type == "cpu":
+        keep_freed_memory()
     try:
         parts = make(args.device)
         check_devices(parts, args.world_size)

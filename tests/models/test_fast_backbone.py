@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gradir.models import fast_attention
 from gradir.models.fast_attention import attention
-from gradir.models.fast_backbone import faster, is_fast, states
+from gradir.models.fast_backbone import is_fast, states
 from gradir.models.fast_dropout import Drop
 from gradir.models.fast_layers import add_norm, feed_forward
 
@@ -184,17 +184,6 @@ def test_checkpointing_changes_nothing_but_what_is_kept(tiny: Any) -> None:
     assert_same(gradients(backbone, saving), expected, **EXACT)
     assert kept_bytes(run) < 0.5 * kept
     assert lean < 0.9 * kept
-
-
-def test_a_backbone_called_block_by_block(tiny: Any) -> None:
-    backbone = rough(tiny("roberta"))
-    ((ids, mask),) = random_blocks([[4, 2, 7]], backbone.config.pad_token_id)
-    hidden = faster(backbone)(ids, mask)
-    assert hidden.shape == (3, 7, 32)
-    torch.testing.assert_close(hidden[mask.bool()], hugging_face(backbone, [(ids, mask)]), **EXACT)
-    other = rough(tiny("mpnet"))
-    expected = other(input_ids=ids, attention_mask=mask).last_hidden_state
-    torch.testing.assert_close(faster(other)(ids, mask), expected, **EXACT)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "xlm-roberta"])
