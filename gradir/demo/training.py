@@ -49,7 +49,7 @@ def _lists(plan: Plan) -> Path:
 
 
 def _train(plan: Plan, kind: str, encoder: str, lists: Path) -> None:
-    from gradir.train import dense, splade
+    from gradir.train.stage import dense, splade
 
     given: dict[str, Any] = {
         "encoder": encoder,
