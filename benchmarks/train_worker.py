@@ -61,6 +61,9 @@ class Paced(TrainerCallback):
         """In place of the class of a progress line, which is called with the command's name."""
         return self
 
+    def close(self) -> None:
+        """As that line is closed."""
+
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         if self.done % self.pause == 0:
             if not self.done:

@@ -109,6 +109,11 @@ class GradedLists:
         drawn = entry.draw(number, self._mix.earlier(place, number, epoch), texts)
         return drawn if len(self._entries) == 1 else drawn._replace(qid=f"{entry.entry.name}:{drawn.qid}")
 
+    @property
+    def scored(self) -> bool:
+        """Whether any document of any list has a teacher's score."""
+        return any(entry.scored for entry in self._entries)
+
     def coming(self, epoch: int) -> NDArray[np.int64]:
         """The indices of the lists of an epoch, in order: shuffled by seed and epoch, mixed by weight as `Mix` says.
 

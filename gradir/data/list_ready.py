@@ -11,6 +11,7 @@ import numpy as np
 from gradir.data.composition import FromLists, FromPairs
 from gradir.data.ids import Duplicates
 from gradir.data.list_bytes import LineFile
+from gradir.data.list_grammar import GRADES
 from gradir.data.list_order import salt
 from gradir.data.lists import parse_list
 from gradir.data.records import GradedDoc, GradedList
@@ -31,8 +32,11 @@ class ReadyLists:
         positive_grade: Documents graded so or higher are positives.
         require_positive: Leave out lists without a positive.
 
+    Attributes:
+        scored: Whether any document of them has a teacher's score.
+
     Raises:
-        InputError: As `read_lists`; a document without a text where there is no corpus; no list left.
+        InputError: As `read_lists`; a document without a text where there is no corpus; a grade outside `GRADES`; no list left.
     """
 
     def __init__(self, entry: FromLists, texts: Texts | None, positive_grade: int, require_positive: bool):
@@ -46,6 +50,7 @@ class ReadyLists:
             "equal_grades": 0,
             "unknown_documents": 0,
         }
+        self.scored = False
         offsets, offset, seen = array("q"), 0, Duplicates("query id")
         for line, raw in enumerate(self._file, 1):
             text = self._file.decoded(raw, offset)
@@ -54,13 +59,18 @@ class ReadyLists:
                 seen.add(entry.lists, line, one.qid)
                 if self._counted(line, one, positive_grade, require_positive):
                     offsets.append(offset)
+                    self.scored |= any(doc.score is not None for doc in one.docs)
             offset += len(raw)
         seen.finish()
         self._offsets = np.frombuffer(offsets, np.int64) if offsets else np.zeros(0, np.int64)
         self._counts["lists"] = len(offsets)
         if not offsets:
             dropped = ", ".join(f"{key}: {count}" for key, count in self._counts["dropped"].items())
-            raise InputError(entry.lists, f"holds no list that can be used ({dropped})", "Is it the right file?")
+            fixes = f"No document is graded {positive_grade} or higher: give a lower `positive_grade`, or other lists"
+            fixes = (
+                fixes if self._counts["dropped"].get("no_positive") else "Is it the right file, and the right `corpus`?"
+            )
+            raise InputError(entry.lists, f"holds no list that can be used ({dropped})", fixes)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -93,6 +103,10 @@ class ReadyLists:
 
     def _counted(self, line: int, one: GradedList, positive_grade: int, require_positive: bool) -> bool:
         """Count a list; whether it is kept."""
+        outside = next((doc for doc in one.docs if doc.grade not in GRADES), None)
+        if outside:
+            problem = f"query {one.qid}, document {outside.docid}: grade {outside.grade}"
+            raise InputError(self.entry.lists, problem, f"Grades are from {GRADES[0]} to {GRADES[-1]}", line)
         join = [doc.docid for doc in one.docs if doc.text is None]
         if join and self.texts is None:
             problem = f"document {join[0]} of query {one.qid} has no text"
@@ -124,6 +138,8 @@ class PairLists:
     Raises:
         InputError: No document gives a pair.
     """
+
+    scored = False
 
     def __init__(self, entry: FromPairs, texts: Texts, seed: int):
         self.entry, self.texts, self.seed = entry, texts, seed

@@ -46,6 +46,11 @@ class SourceLists:
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def scored(self) -> bool:
+        """Whether any document has a teacher's score."""
+        return any(pool.scores is not None and bool(np.isfinite(pool.scores).any()) for pool in self._pools)
+
     def draw(self, number: int, visit: int, texts: bool = True) -> GradedList:
         """A list, as it is when it comes for the (`visit` + 1)-th time.
 
@@ -115,7 +120,10 @@ class SourceLists:
         }
         if not len(self._kept):
             problem = f"no query has a list ({', '.join(f'{key}: {count}' for key, count in dropped.items())})"
-            raise InputError(self.entry.queries, problem, "Do the ids of queries and documents go with `take`?")
+            fix = "Do the ids of queries and documents go with `take`?"
+            if dropped.get("no_positive"):
+                fix = f"No document is graded {positive_grade} or higher: give a lower `positive_grade`, or take others"
+            raise InputError(self.entry.queries, problem, fix)
 
 
 def _pools(entry: FromSources, numbers: dict[str, int], texts: Texts) -> tuple[tuple[Pool, ...], dict[str, int] | None]:

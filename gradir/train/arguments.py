@@ -5,20 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gradir.errors import GradirError
+from gradir.errors import GradirError, nearest
 from gradir.train.config import TrainConfig
+
+# arguments of Hugging Face's that ours replace: the key to give instead
+_REPLACED = {
+    "gradient_accumulation_steps": "accumulate",
+    "per_device_train_batch_size": "batch_size",
+    "max_steps": "steps",
+    "num_train_epochs": "epochs",
+    "output_dir": "output",
+    "save_strategy": "save_every",
+    "save_steps": "save_every",
+    "eval_strategy": "dev.every",
+    "eval_steps": "dev.every",
+    "load_best_model_at_end": "dev",
+}
 
 
 def arguments(config: TrainConfig, folder: Path) -> Any:
     """Hugging Face's `TrainingArguments`; those under `trainer` overrule ours.
 
     Raises:
-        GradirError: An argument that it does not know, or a device that is not there.
+        GradirError: Arguments that it does not know or that have keys of ours, or a device that is not there.
     """
     from transformers import TrainingArguments
 
     from gradir.engine.devices import choose_device
 
+    known = TrainingArguments.__dataclass_fields__.keys() - _REPLACED
+    problems = [
+        f"`trainer.{key}`: give `{_REPLACED[key]}`"
+        if key in _REPLACED
+        else f"unknown key `trainer.{key}`{nearest(str(key), known)}"
+        for key in config.trainer
+        if key not in known
+    ]
+    if problems:
+        raise GradirError("; ".join(problems) + ".")
     cpu = choose_device(config.device).type == "cpu"
     given: dict[str, Any] = {
         "output_dir": str(folder),
@@ -59,6 +83,7 @@ def plan_steps(args: Any, config: TrainConfig, steps: int) -> None:
     from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
     args.max_steps = steps
+    args.logging_steps = min(config.log_every, steps)  # a short run has a line too
     every = config.save_every or min(500, max(1, steps // 10))
     args.save_strategy, args.save_steps = SaveStrategy.STEPS, -(-every // config.log_every) * config.log_every
     if config.dev:

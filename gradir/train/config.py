@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from gradir.data.jsonl import FORMAT
 from gradir.errors import GradirError, InputError, nearest
+from gradir.models.config import EncoderConfig
 
 What = Literal["dense", "splade", "reranker"]
 
@@ -271,6 +272,10 @@ def parse(values: Mapping[str, Any], what: What, where: str = "the configuration
     for key, kinds in _ONLY.items():
         if key in values and what not in kinds:
             problems.append(f"`{key}` is for {' and '.join(kinds)}, not for {what}")
+    model = values.get("model")
+    if isinstance(model, Mapping):
+        known = typing.get_type_hints(EncoderConfig)
+        problems += [f"unknown key `model.{key}`{nearest(str(key), known)}" for key in model if key not in known]
     if not problems:
         problems = _contradictions(config)
     if problems:

@@ -148,6 +148,8 @@ def _parts(config: TrainConfig, composition: Any, device: torch.device) -> Parts
     cross = open_cross(config, choose_dtype("float32" if config.dtype == "float16" else config.dtype, device))
     learner = CrossLearner(cross, config.losses, config.positive_grade)
     lists = GradedLists(composition, positive_grade=config.positive_grade, require_positive=not learner.pointwise)
+    if learner.objective is not None:
+        learner.objective.check_teacher(lists.scored)
     measures = None
     if config.dev:
         places = {name: getattr(config.dev, name) for name in ("collection", "corpus", "queries", "qrels", "run")}

@@ -17,7 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gradir.errors import GradirError
 from gradir.train.losses.terms import LearntTemperature, Term, terms_of
+
+
+class LossWarning(UserWarning):
+    """A loss is used outside its sense, or has nothing to learn from."""
 
 
 class Labels(NamedTuple):
@@ -44,8 +49,8 @@ class Objective(nn.Module):
         terms: The summands.
         log_temperatures: Those that are learnt, by the label of their loss.
         skipped: Rows left out so far, by reason.
-        teacher_seen: A batch had teacher scores. Set it where some of the lists have them: distillation then passes over
-            batches without any, which it otherwise refuses.
+        teacher_seen: Some of the lists have teacher scores, as `check_teacher` was told or a batch showed: distillation then
+            passes over batches without any, which it otherwise refuses.
 
     Args:
         losses: Names, or mappings with `name`, `weight`, `scope` (`own` or `batch`), `in_batch_label` (for losses over grades
@@ -67,6 +72,7 @@ class Objective(nn.Module):
         self.skipped: Counter[str] = Counter()
         self.teacher_seen = False
         self._grades_differ = False
+        self._contrasted: set[str] = set()  # losses that had a negative
         self._told: set[str] = set()
 
     def forward(self, scores: Tensor, labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
@@ -83,6 +89,20 @@ class Objective(nn.Module):
         parts = {term.label: self._loss(term, scores, labels) for term in self.terms}
         total = torch.stack([term.weight * parts[term.label] for term in self.terms]).sum()
         return total, {label: part.detach() for label, part in parts.items()}
+
+    def check_teacher(self, scored: bool) -> None:
+        """Told before the first batch whether any list has teacher scores.
+
+        Raises:
+            GradirError: None has, and there is distillation.
+        """
+        distils = [term.label for term in self.terms if term.kind.target == "teacher"]
+        if distils and not scored:
+            raise GradirError(
+                f"{', '.join(distils)}: needs teacher scores, and no list has one. Give `lists` a `teacher:` run, or lists with "
+                "scores (gradir mine scores), or take a loss over grades (infonce, listnet, wasserstein …)."
+            )
+        self.teacher_seen = scored
 
     def temperatures(self) -> dict[str, float]:
         """Learnt temperatures as they are now, by the label of their loss."""
@@ -130,6 +150,7 @@ class Objective(nn.Module):
                     self._tell(
                         f"{term.label}: a list without a document graded {term.positive_grade:g} or higher; left out"
                     )
+                self._look_for_negatives(term, listed, labels)
             if term.name == "wasserstein" and len(labels.own) == 1:
                 self._tell(
                     "wasserstein: one query has no covariance, only means are compared; take a larger batch_size"
@@ -144,11 +165,25 @@ class Objective(nn.Module):
                     f"{', '.join(graded)}: in every list of the first batch all grades are equal; nothing to order"
                 )
 
+    def _look_for_negatives(self, term: Term, listed: Tensor, labels: Labels) -> None:
+        """Tell where a contrast had nothing but positives from the first batch on."""
+        if term.label in self._contrasted:
+            return
+        beyond = term.scope == "batch" and term.in_batch_label != "mask"
+        negatives = (~labels.excluded if beyond else listed) & ~(labels.own & (labels.grades >= term.positive_grade))
+        if bool(negatives.any()):
+            self._contrasted.add(term.label)
+        else:
+            self._tell(
+                f"{term.label}: no query of the first batch has a negative, and the loss is 0; take a larger batch_size, or lists "
+                "with documents of lower grades"
+            )
+
     def _tell(self, message: str) -> None:
         """Warn, once for each message."""
         if message not in self._told:
             self._told.add(message)
-            warnings.warn(message, stacklevel=4)
+            warnings.warn(message, LossWarning, stacklevel=4)
 
 
 def own_documents(takes_part: Tensor, *values: Tensor) -> tuple[Tensor, ...]:

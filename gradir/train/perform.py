@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from gradir.train.arguments import arguments, plan_steps
 from gradir.train.batches import Batch, DrawnLists, Lists, Steps
 from gradir.train.card import Trained, told_of, write_card
 from gradir.train.config import TrainConfig
-from gradir.train.progress import LiveLine, described, write_log
+from gradir.train.progress import LiveLine, described, left_out, plain_warnings, write_log
 from gradir.train.trainer import Evaluate, Trainer
 
 LOG = "training.jsonl"
@@ -90,25 +91,28 @@ def perform(
     try:
         parts = make(args.device)
         check_devices(parts, args.world_size)
+        steps = Steps(
+            parts.lists,
+            config.batch_size,
+            config.accumulate,
+            config.steps,
+            config.epochs,
+            args.process_index,
+            args.world_size,
+            config.length_grouping,
+            config.seed,
+        )
     except GradirError:
         if job is not None:
             job.withdraw()
         raise
-    steps = Steps(
-        parts.lists,
-        config.batch_size,
-        config.accumulate,
-        config.steps,
-        config.epochs,
-        args.process_index,
-        args.world_size,
-        config.length_grouping,
-        config.seed,
-    )
+    if first:
+        sys.stderr.writelines(f"{line}\n" for line in left_out(parts.counts))
     plan_steps(args, config, len(steps))
     plan = getattr(parts.learner, "plan", None)
     if plan is not None:
         plan(len(steps))
+    line = LiveLine(command.removeprefix("gradir "))
     trainer = Trainer(
         parts.learner,
         args,
@@ -119,9 +123,18 @@ def perform(
         config.dev.patience if config.dev else None,
         parts.cached,
         parts.after_step,
-        [LiveLine(command.removeprefix("gradir "))],
+        [line],
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(output / PARTS))
+    try:
+        with plain_warnings():
+            trainer.train(resume_from_checkpoint=last_checkpoint(output / PARTS))
+    except GradirError:
+        if job is not None and not list((output / PARTS).glob("checkpoint-*")):
+            shutil.rmtree(output / PARTS, ignore_errors=True)
+            job.withdraw()  # nothing to go on from: another configuration may begin here
+        raise
+    finally:
+        line.close()
     best = trainer.load_best()
     if job is None:
         return Outcome(output)

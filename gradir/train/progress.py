@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
+
+from gradir.train.objective import LossWarning
 
 _TIMES = ("tokens_per_second", "epoch")  # what differs from run to run, or says nothing
 _HIDDEN = (*_TIMES, "step", "grad_norm", "learning_rate")
@@ -47,9 +52,51 @@ class LiveLine(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Close the line."""
+        self.close()
+
+    def close(self) -> None:
+        """Close it, if it is open: what is written next stands on a line of its own."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Within, what a loss warns of is a line `warning: …` above the live line, without a place in the code."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, LossWarning):
+                tqdm.write(f"warning: {message}", file=sys.stderr)
+            else:
+                others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def left_out(counts: Mapping[str, Any]) -> list[str]:
+    """Of each source of lists of which something is left out, a line with how much and why.
+
+    Args:
+        counts: `GradedLists.statistics()`.
+    """
+    lines = []
+    for entry in counts.get("entries", ()):
+        reasons = {name.replace("_", " "): count for name, count in entry["dropped"].items()}
+        if "take" in entry:  # topics hold the queries of other splits too
+            del reasons["no documents"]
+        words = [f"{count:,} with {reason}" for reason, count in reasons.items() if count]
+        takes = {take["source"]: take["left_out"].get("unknown_documents", 0) for take in entry.get("take", ())}
+        unknown = entry.get("unknown_documents", 0) + sum(takes.values())
+        words += [f"{unknown:,} documents that the corpus lacks"] if unknown else []
+        if words:
+            lines.append(
+                f"entry {entry['name']} of lists: {entry['lists']:,} of {entry['queries']:,} lists; left out: {', '.join(words)}"
+            )
+    return lines
 
 
 def described(logs: Mapping[str, float]) -> str:

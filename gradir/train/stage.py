@@ -262,6 +262,7 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
     losses = _with_temperature(config.losses or ["infonce"], retriever.config.normalize)
     objective = Objective(losses, config.positive_grade)
     lists = GradedLists(composition, positive_grade=config.positive_grade)
+    objective.check_teacher(lists.scored)
     penalty = None
     if kind == "splade":
         penalty = Penalty(config.regularise, int(retriever.document.decoder.out_features))

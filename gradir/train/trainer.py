@@ -143,7 +143,7 @@ class Trainer(transformers.Trainer):
         if not math.isfinite(value):
             raise GradirError(
                 f"the loss of step {self.state.global_step + 1} is {value}. In its batch: {_some(self._qids)}. "
-                "The last checkpoint is kept; give a lower learning_rate, or dtype float32, and look at these."
+                f"{self._kept()} Look at these, or give a lower learning_rate, or dtype float32."
             )
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
@@ -151,9 +151,25 @@ class Trainer(transformers.Trainer):
         if norm is not None and not self.args.fp16 and not math.isfinite(float(norm)):
             raise GradirError(
                 f"a gradient of step {self.state.global_step + 1} is not finite. In its batch: {_some(self._qids)}. "
-                "The last checkpoint is kept; give a lower learning_rate, or dtype float32."
+                f"{self._kept()} Give a lower learning_rate, or dtype float32."
             )
         return norm
+
+    def _check_weights(self) -> None:
+        """Refuse to put weights that are no numbers in the place of good ones: without max_grad_norm nobody looks at gradients."""
+        bad = next(
+            (name for name, weight in self.learner.named_parameters() if not bool(weight.isfinite().all())), None
+        )
+        if bad is not None:
+            raise GradirError(
+                f"after step {self.state.global_step} the weights {bad} are not finite. In its batch: {_some(self._qids)}. "
+                f"{self._kept()} Give a lower learning_rate, dtype float32, or a max_grad_norm above 0."
+            )
+
+    def _kept(self) -> str:
+        """Which checkpoint stands."""
+        found = sorted(self.folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        return f"{found[-1]} is kept." if found else "There is no checkpoint yet."
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the parts of the loss, means since the last line, and tokens a second."""
@@ -223,6 +239,7 @@ class Trainer(transformers.Trainer):
         """As Hugging Face's, but a checkpoint gets its name once it is whole, and only then the one before goes."""
         if (self.folder / f"checkpoint-{self.state.global_step}").exists():
             return  # asked for twice, as the last evaluation is
+        self._check_weights()
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():

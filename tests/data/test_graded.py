@@ -394,6 +394,8 @@ def test_the_teacher_s_scores(tmp_path, small):
     scores = [{doc.docid: doc.score for doc in lists.draw(i, 0).docs} for i in range(2)]
     assert scores == [{"d1": 2.0, "d2": None, "d3": None, "d4": -1.5, "d5": None}, {"d3": 0.25}]
     found = lists.statistics()["entries"][0]["teacher"]
+    assert lists.scored
+    assert not GradedLists([entry(small, {"from": small["qrels"]})]).scored
     assert found == {"unknown_queries": 1, "candidates_without_score": 3}
 
 
@@ -576,6 +578,12 @@ def test_ready_made_lists_that_lack_texts(tmp_path, refuses, small):
         GradedLists([{"lists": str(path)}])
     put(path, '{"format": 1, "qid": "a", "query": "x", "docs": []}\n')
     with refuses(str(path), "no list that can be used", "no_documents: 1"):
+        GradedLists([{"lists": str(path)}])
+    write_lists(path, [GradedList("a", "x", (GradedDoc("d1", 0, "x", None, "t"),))])
+    with refuses(str(path), "no_positive: 1", "graded 1 or higher", "`positive_grade`"):
+        GradedLists([{"lists": str(path)}])
+    write_lists(path, [GradedList("a", "x", (GradedDoc("d1", 300, "x", None, "t"),))])
+    with refuses(f"{path}:1", "grade 300", "from -128 to 127"):
         GradedLists([{"lists": str(path)}])
     put(path, "")
     with refuses(str(path), "no list"):

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from gradir.errors import GradirError
 from gradir.train.losses import LOSSES, graded_margin_mse, infonce, kl, listnet, margin_mse, wasserstein
-from gradir.train.objective import Labels, Objective, own_documents
+from gradir.train.objective import Labels, LossWarning, Objective, own_documents
 
 QUERIES, EACH = 4, 3
 NOWHERE = torch.nan
@@ -275,6 +275,32 @@ def test_lists_without_a_positive_are_counted_and_warned_of_once() -> None:
     rest = Labels(*(torch.cat([value[:1], value[2:]]) for value in lacking[1]))
     expected = Objective(["infonce"])(torch.cat([scores[:1], scores[2:]]), rest)[0]
     torch.testing.assert_close(objective(*lacking)[0], expected)
+
+
+def test_contrast_with_nothing_is_warned_of_once() -> None:
+    """One query whose documents are all positives; with another query's, or with a lower grade, there is a contrast."""
+    scores, labels = batch()
+    alone = scores[:1], Labels(*(value[:1] for value in labels))
+    only = alone[0], alone[1]._replace(grades=alone[1].own * 3.0, excluded=~alone[1].own)
+    (message,) = told(Objective(["infonce"]), only, only)
+    assert "no query of the first batch has a negative" in message
+    with pytest.warns(LossWarning):
+        assert Objective(["infonce"])(*only)[0].item() == 0.0
+    assert told(Objective(["infonce"]), (only[0], only[1]._replace(excluded=torch.zeros_like(only[1].own)))) == []
+    own = Objective([{"name": "infonce", "scope": "own"}])
+    assert len(told(own, (only[0], only[1]._replace(excluded=torch.zeros_like(only[1].own))))) == 1
+
+
+def test_distillation_is_refused_before_it_begins_where_no_list_is_scored() -> None:
+    with pytest.raises(
+        GradirError, match=r"kl, margin_mse: needs teacher scores, and no list has one.*gradir mine scores"
+    ):
+        Objective(["kl", "margin_mse", "infonce"]).check_teacher(False)
+    Objective(["infonce"]).check_teacher(False)
+    scores, labels = batch()
+    objective = Objective(["kl"])
+    objective.check_teacher(True)  # of other lists: a first batch without any is passed over
+    assert objective(scores, labels._replace(teacher=torch.full_like(scores, NOWHERE)))[0].item() == 0.0
 
 
 def test_grades_that_never_differ_are_warned_of() -> None:

@@ -56,6 +56,10 @@ def test_flags_overrule_the_file_and_settings_both(tmp_path: Path) -> None:
         ({"steps": None}, ["either `steps` or `epochs`"]),
         ({"epochs": 1}, ["not both"]),
         ({"dev": {"collection": "c"}}, ["`dev` needs `qrels`"]),
+        (
+            {"model": {"max_query_len": 3}, "bach_size": 3},
+            ["`bach_size`", "`model.max_query_len`", "'max_query_length'"],
+        ),
         ({"dev": {"colection": "c"}}, ["unknown key `dev.colection`", "collection"]),
         ({"regularise": {"doc": {"weight": 1}}}, ["`regularise` is for splade, not for dense"]),
         ({"schedule": "cosin"}, ["cosine"]),
@@ -67,6 +71,22 @@ def test_what_is_wrong_is_named(changes: dict, words: list[str]) -> None:
     with pytest.raises(GradirError) as caught:
         parse({**GOOD, **changes}, "dense")
     assert all(word in str(caught.value) for word in words)
+
+
+def test_what_goes_to_hugging_face_is_looked_at(tmp_path: Path) -> None:
+    """All problems at once; what would go round our own keys is refused, and names them."""
+    from gradir.train.arguments import arguments, plan_steps
+
+    trainer = {"optm": "adafactor", "gradient_accumulation_steps": 2, "save_steps": 7}
+    config = parse({**GOOD, "device": "cpu", "trainer": trainer}, "dense")
+    with pytest.raises(GradirError) as caught:
+        arguments(config, tmp_path)
+    for words in ("`trainer.optm`, did you mean 'optim'?", "give `accumulate`", "give `save_every`"):
+        assert words in str(caught.value)
+    config = parse({**GOOD, "device": "cpu", "trainer": {"optim": "adafactor"}}, "dense")
+    args = arguments(config, tmp_path)
+    plan_steps(args, config, 5)
+    assert (args.optim, args.logging_steps) == ("adafactor", 5)  # fewer than log_every: still a line
 
 
 @pytest.mark.parametrize(

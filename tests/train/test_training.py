@@ -181,6 +181,67 @@ def test_a_loss_that_is_no_number_names_its_queries_and_keeps_the_checkpoint(
     assert not (tmp_path / "nan" / "manifest.json").exists()
 
 
+def test_weights_that_are_no_numbers_do_not_replace_a_checkpoint(
+    config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without max_grad_norm nobody looks at a gradient: a loss may be fine, and the step after it ruin the weights."""
+    from gradir.train.trainer import Trainer
+
+    original = Trainer.training_step
+
+    def ruining(self: Any, model: Any, *args: Any) -> Any:
+        loss = original(self, model, *args)
+        if self.state.global_step == 3:
+            next(model.parameters()).grad[0, 0] = float("nan")
+        return loss
+
+    monkeypatch.setattr(Trainer, "training_step", ruining)
+    with pytest.raises(GradirError, match=r"after step 4 the weights .* q\d+.*checkpoint-2 is kept"):
+        dense(config("ruined", max_grad_norm=0.0, save_every=2))
+    assert [path.name for path in (tmp_path / "ruined" / ".parts").glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_what_ends_before_a_checkpoint_leaves_room_for_another_configuration(
+    config: Callable[..., Path], tmp_path: Path
+) -> None:
+    for changes in ({"batch_size": 999}, {"learning_rate": 1e30, "max_grad_norm": 0.0, "save_every": 50, "steps": 60}):
+        with pytest.raises(GradirError):
+            dense(config("room", **changes))
+        assert not (tmp_path / "room").exists()
+    assert dense(config("room", steps=1)).output == tmp_path / "room"
+
+
+def test_lists_with_and_without_teacher_scores_in_one_run(
+    config: Callable[..., Path], lists_file: Path, tmp_path: Path
+) -> None:
+    """Batches of one: whichever comes first, those without scores are passed over; with none at all it does not begin."""
+    lists = [json.loads(line) for line in lists_file.read_text().splitlines()]
+    for one in lists[1:]:
+        for doc in one["docs"]:
+            del doc["score"]
+    some, none = tmp_path / "some.jsonl", tmp_path / "none.jsonl"
+    some.write_text("".join(json.dumps(one) + "\n" for one in lists))
+    none.write_text("".join(json.dumps(one) + "\n" for one in lists[1:]))
+    log = log_of(dense(config("some", lists=[{"lists": str(some)}], losses=["kl"], batch_size=1, steps=64)))
+    assert sum(row["loss"] > 0 for row in log if "loss" in row) == 1
+    with pytest.raises(GradirError, match="no list has one"):
+        dense(config("none", lists=[{"lists": str(none)}], losses=["kl"]))
+
+
+def test_what_is_left_out_and_warned_of_stands_on_lines_of_its_own(
+    config: Callable[..., Path], lists_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lists = [json.loads(line) for line in lists_file.read_text().splitlines()]
+    for doc in lists[0]["docs"]:
+        doc["grade"] = 0
+    path = tmp_path / "lacking.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in lists))
+    dense(config("told", lists=[{"lists": str(path)}], losses=["wasserstein"], batch_size=1, steps=1))
+    lines = [line.strip() for line in capfd.readouterr().err.replace("\r", "\n").splitlines()]
+    assert "entry 1 of lists: 63 of 64 lists; left out: 1 with no positive" in lines
+    assert any(line.startswith("warning: wasserstein: one query has no covariance") for line in lines)
+
+
 def test_the_folder_is_an_encoder_like_any_other(config: Callable[..., Path], sentences: list[str]) -> None:
     outcome = splade(config("encoder", "splade"))
     assert outcome.output is not None
