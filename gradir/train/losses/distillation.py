@@ -17,10 +17,11 @@ def margin_mse(
     mask: Tensor,
     relevant: Tensor | None = None,
     pairs: Literal["positives", "all"] = "positives",
+    teacher_scale: float = 1.0,
 ) -> Tensor:
     """MarginMSE (Hofstätter et al. 2020, arXiv 2010.02666): the student's margins shall be the teacher's.
 
-    `((s_i - s_j) - (t_i - t_j))^2`, the mean over a list's pairs, then over lists with any. Pairs are each positive with each
+    `((s_i - s_j) - c (t_i - t_j))^2`, the mean over a list's pairs, then over lists with any. Pairs are each positive with each
     negative, or all of two documents, each with itself (0) included, as SPLADE++ has it (Formal et al. 2022, arXiv 2205.04733).
 
     Args:
@@ -29,6 +30,8 @@ def margin_mse(
         mask: Which documents take part, bool [B, N].
         relevant: Which are positives, bool [B, N]; None: the first of each row.
         pairs: `positives`, or `all`.
+        teacher_scale: c. A student whose margins are many times the teacher's would first shrink all its weights, and lose what it
+            knows: c brings the teacher to its scale.
 
     Returns:
         A scalar, float32 or float64.
@@ -38,7 +41,7 @@ def margin_mse(
     """
     mask = mask & known(target, mask, "margin_mse")
     wide = at_least_float32(scores, mask)
-    wanted = target.to(wide.dtype).masked_fill(~mask, 0.0)
+    wanted = target.to(wide.dtype).masked_fill(~mask, 0.0) * teacher_scale
     errors = (differences(wide) - differences(wanted)).square()  # [B, N, N]
     both = mask.unsqueeze(2) & mask.unsqueeze(1)
     if pairs == "all":

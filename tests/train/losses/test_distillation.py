@@ -101,3 +101,10 @@ def test_margins_of_several_positives() -> None:
     assert margin_mse(scores, teacher, mask).item() == pytest.approx((1 + 9) / 2)
     all_pairs = (2 * (1 + 9 + 4) + 0) / 9  # both ways, and each with itself
     assert margin_mse(scores, teacher, mask, pairs="all").item() == pytest.approx(all_pairs)
+
+
+def test_margins_on_the_students_scale() -> None:
+    scores, teacher, mask = ours()
+    plain = margin_mse(scores, teacher, mask)
+    torch.testing.assert_close(margin_mse(6 * scores, teacher, mask, teacher_scale=6.0), 36 * plain)
+    assert margin_mse(6 * teacher, teacher, mask, teacher_scale=6.0).item() == pytest.approx(0.0, abs=1e-9)
