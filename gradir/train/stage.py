@@ -212,8 +212,10 @@ def run(kind: Kind, config: Path | None, overwrite: bool, changes: Sequence[str]
     settled = parse(settings(config, flags, changes), kind, str(config or "the flags"))
     from gradir.data.composition import parse_composition
     from gradir.models.folder import locate
+    from gradir.train.losses.terms import terms_of
     from gradir.train.perform import perform
 
+    terms_of(settled.losses or ["infonce"], settled.positive_grade)  # refuses what is no loss before anything is read
     composition = parse_composition({"seed": settled.seed, "lists": settled.lists}, str(config or "the flags"))
     models = [settled.encoder, *([settled.query_encoder] if settled.query_encoder else [])]
     inputs: list[str | Path] = [locate(model, settled.trust_remote_code) for model in models]

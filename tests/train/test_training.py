@@ -117,21 +117,35 @@ def test_accumulated_batches_share_the_regulariser_but_not_the_negatives(config:
     assert run[0]["infonce"] < whole[0]["infonce"]  # half as many negatives
 
 
-def test_an_interrupted_run_goes_on_with_the_same_losses(config: Callable[..., Path], tmp_path: Path) -> None:
-    whole = log_of(splade(config("whole", "splade")))
-    path = config("killed", "splade", steps=400)
-    command = [sys.executable, "-m", "gradir.train", "splade", str(path)]
+def test_a_killed_run_goes_on_with_the_same_losses(config: Callable[..., Path], tmp_path: Path) -> None:
+    """kill -9 in the middle, and the same command again."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    # killed -9 once there is a checkpoint: 400 steps would take much longer
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
-    parts = tmp_path / "killed" / ".parts"
-    deadline = time.monotonic() + 120
+
+    def started(name: str) -> subprocess.Popen[bytes]:
+        path = config(name, "splade", steps=200, save_every=10)
+        command = [sys.executable, "-m", "gradir.train", "splade", str(path)]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+
+    process = started("killed")
+    parts, deadline = tmp_path / "killed" / ".parts", time.monotonic() + 120
     while not list(parts.glob("checkpoint-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert list(parts.glob("checkpoint-*"))
-    # the same is asked of a run that is stopped by an error at its fourth step, and of one that never was
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    for name in ("killed", "whole"):
+        process = started(name)
+        assert process.communicate()[1] is not None
+        assert process.returncode == 0
+    assert_same(log_of(tmp_path / "killed"), log_of(tmp_path / "whole"), 0.0)
+    folders = [tmp_path / name / "model.safetensors" for name in ("whole", "killed")]
+    assert folders[0].read_bytes() == folders[1].read_bytes()
+
+
+def test_a_stopped_run_goes_on_with_the_same_losses(config: Callable[..., Path], tmp_path: Path) -> None:
+    """Stopped by an error at its fourth step, past a checkpoint."""
+    whole = log_of(splade(config("whole", "splade")))
     again = stopped_and_resumed(config("resumed", "splade"))
     assert_same(whole, again, 0.0)
     folders = [tmp_path / name / "model.safetensors" for name in ("whole", "resumed")]
