@@ -35,6 +35,7 @@ def run(
     """
     from gradir.demo.commands import write_commands
     from gradir.demo.report import gains, measure, write_report
+    from gradir.demo.training import train_both, train_qrels
 
     started = time.perf_counter()
     output = output or Path("runs") / (f"demo-{collection.resolve().name}" if collection else "demo")
@@ -49,11 +50,11 @@ def run(
             pydocs,
             output=plan.collection,
         )
+    if train:
+        train_qrels(plan)  # before minutes of work
     _make_indexes(plan)
     _make_runs(plan)
     if train:
-        from gradir.demo.training import train_both
-
         train_both(plan)
     systems = measure(plan)
     commands = write_commands(plan)

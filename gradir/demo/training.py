@@ -24,13 +24,23 @@ def train_both(plan: Plan) -> None:
     plan.fuse("fused-trained", ["bm25", "dense-trained", "splade-trained"])
 
 
+def train_qrels(plan: Plan) -> Path:
+    """The judgements of the train split.
+
+    Raises:
+        GradirError: The collection has none.
+    """
+    qrels = plan.collection / "qrels" / "train.tsv"
+    if not qrels.exists():
+        raise GradirError(f"--train learns from {qrels}, and there is no such file.")
+    return qrels
+
+
 def _lists(plan: Plan) -> Path:
     """The positives of each train query, and hard negatives that BM25 finds."""
     from gradir import mine, search
 
-    qrels = plan.collection / "qrels" / "train.tsv"
-    if not qrels.exists():
-        raise GradirError(f"--train learns from {qrels}, and there is no such file.")
+    qrels = train_qrels(plan)
     found, lists = plan.root / "train" / "bm25.trec", plan.root / "train" / "lists.jsonl"
     found.parent.mkdir(parents=True, exist_ok=True)
     topics = str(plan.collection)
