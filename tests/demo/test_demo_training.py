@@ -13,7 +13,7 @@ from gradir.demo import run, training
 from gradir.errors import GradirError
 from gradir.evaluate import evaluate_run
 
-WORDS = [
+WORDS = (
     "impact",
     "index",
     "query",
@@ -27,9 +27,8 @@ WORDS = [
     "list",
     "loss",
     "grade",
-    "batch",
     "head",
-]
+)
 
 
 @pytest.fixture
