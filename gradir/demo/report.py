@@ -186,6 +186,7 @@ def _draw_effectiveness(axes: Any, systems: list[System]) -> None:
 def _draw_costs(axes: Any, systems: list[System]) -> None:
     for number, one in enumerate(systems):
         place, label = (one.index_mib, one.queries_per_second), one.name.split(",")[-1].strip()
+        label += ", trained" if ", trained" in one.name else ""
         axes.scatter(*place, s=60, color="#2b6cb0")
         # below and above in turn: two FAISS indexes over the same vectors lie close together
         offset = (0, 9 if number % 2 == 0 else -16)
