@@ -82,8 +82,7 @@ def perform(
     args = arguments(config, output / PARTS)
     first = args.process_index == 0
     job = _job(command, config, inputs, overwrite, args.world_size) if first else None
-    finished, failed = _told(first, args.world_size, lambda: (job is not None and job.finished, None))
-    if finished or failed:
+    if _told(first, args.world_size, job is not None and job.finished):
         return Outcome(output, f"{output} is there already; nothing to do", then)
     transformers_seed(config.seed)
     if args.device.type == "cpu":
@@ -91,28 +90,39 @@ def perform(
     try:
         parts = make(args.device)
         check_devices(parts, args.world_size)
-        steps = Steps(
-            parts.lists,
-            config.batch_size,
-            config.accumulate,
-            config.steps,
-            config.epochs,
-            args.process_index,
-            args.world_size,
-            config.length_grouping,
-            config.seed,
-        )
+        steps = _steps(parts.lists, config, args)
     except GradirError:
         if job is not None:
             job.withdraw()
         raise
     if first:
         sys.stderr.writelines(f"{line}\n" for line in left_out(parts.counts))
+    trainer = _trained(parts, steps, config, args, command.removeprefix("gradir "), job)
+    best = trainer.load_best()
+    if job is None:
+        return Outcome(output)
+    rate = trainer.tokens / max(1e-9, job.seconds())
+    counts = {"steps": trainer.state.global_step, "lists": len(parts.lists), **parts.counts, "best": best}
+    told = told_of(config, parts.losses, counts, args.world_size)
+    card = Trained(config.output, config.encoder, command, parts.size, told, config.lists)
+    write_finished(job, parts.write, trainer, card, counts, {"tokens_per_second": round(rate, 1)})
+    return Outcome(output, _message(output, trainer, best, job), then)
+
+
+def _steps(lists: Lists, config: TrainConfig, args: Any) -> Steps:
+    """Which lists each step of this process has."""
+    share = {"rank": args.process_index, "world": args.world_size}
+    names = ("batch_size", "accumulate", "steps", "epochs", "length_grouping", "seed")
+    return Steps(lists, **{name: getattr(config, name) for name in names}, **share)
+
+
+def _trained(parts: Parts, steps: Steps, config: TrainConfig, args: Any, title: str, job: Job | None) -> Trainer:
+    """The trainer after its last step, from the last checkpoint on where there is one."""
     plan_steps(args, config, len(steps))
     plan = getattr(parts.learner, "plan", None)
     if plan is not None:
         plan(len(steps))
-    line = LiveLine(command.removeprefix("gradir "))
+    line, folder = LiveLine(title), Path(args.output_dir)
     trainer = Trainer(
         parts.learner,
         args,
@@ -127,23 +137,15 @@ def perform(
     )
     try:
         with plain_warnings():
-            trainer.train(resume_from_checkpoint=last_checkpoint(output / PARTS))
+            trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     except GradirError:
-        if job is not None and not list((output / PARTS).glob("checkpoint-*")):
-            shutil.rmtree(output / PARTS, ignore_errors=True)
+        if job is not None and not list(folder.glob("checkpoint-*")):
+            shutil.rmtree(folder, ignore_errors=True)
             job.withdraw()  # nothing to go on from: another configuration may begin here
         raise
     finally:
         line.close()
-    best = trainer.load_best()
-    if job is None:
-        return Outcome(output)
-    rate = trainer.tokens / max(1e-9, job.seconds())
-    counts = {"steps": trainer.state.global_step, "lists": len(parts.lists), **parts.counts, "best": best}
-    told = told_of(config, parts.losses, counts, args.world_size)
-    card = Trained(config.output, config.encoder, command, parts.size, told, config.lists)
-    write_finished(job, parts.write, trainer, card, counts, {"tokens_per_second": round(rate, 1)})
-    return Outcome(output, _message(output, trainer, best, job), then)
+    return trainer
 
 
 def transformers_seed(seed: int) -> None:
@@ -172,13 +174,12 @@ def check_devices(parts: Parts, world: int) -> None:
         )
 
 
-def _told(first: bool, world: int, found: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+def _told(first: bool, world: int, found: bool) -> bool:
     """What the first process found, told to all."""
-    values: list[Any] = [found() if first else None]
+    values: list[Any] = [found if first else None]
     if world > 1:
         torch.distributed.broadcast_object_list(values, src=0)
-    told: tuple[Any, Any] = values[0]
-    return told
+    return bool(values[0])
 
 
 def last_checkpoint(folder: Path) -> str | None:
