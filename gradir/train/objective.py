@@ -104,6 +104,11 @@ class Objective(nn.Module):
             )
         self.teacher_seen = scored
 
+    @property
+    def needs_positive(self) -> bool:
+        """Whether a list without a relevant document teaches nothing: not where every loss learns from a teacher alone."""
+        return not all(_teacher_alone(term) for term in self.terms)
+
     def temperatures(self) -> dict[str, float]:
         """Learnt temperatures as they are now, by the label of their loss."""
         return {label: math.exp(value.item()) for label, value in self.log_temperatures.items()}
@@ -184,6 +189,12 @@ class Objective(nn.Module):
         if message not in self._told:
             self._told.add(message)
             warnings.warn(message, LossWarning, stacklevel=4)
+
+
+def _teacher_alone(term: Term) -> bool:
+    """Whether a loss learns from the order that a teacher gives, without asking which documents are relevant."""
+    by_relevance = "relevant" in inspect.signature(term.kind.function).parameters
+    return term.kind.target == "teacher" and (not by_relevance or term.options.get("pairs") == "all")
 
 
 def own_documents(takes_part: Tensor, *values: Tensor) -> tuple[Tensor, ...]:

@@ -263,7 +263,7 @@ def _parts(kind: Kind, config: TrainConfig, composition: Any, device: torch.devi
     retriever = open_retriever(config, kind, dtype, corpora)
     losses = _with_temperature(config.losses or ["infonce"], retriever.config.normalize)
     objective = Objective(losses, config.positive_grade)
-    lists = GradedLists(composition, positive_grade=config.positive_grade)
+    lists = GradedLists(composition, positive_grade=config.positive_grade, require_positive=objective.needs_positive)
     objective.check_teacher(lists.scored)
     penalty = None
     if kind == "splade":

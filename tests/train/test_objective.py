@@ -324,3 +324,17 @@ def test_distillation_without_any_teacher_is_refused_unless_there_was_one() -> N
     assert total.item() == pytest.approx(parts["infonce"].item())
     total.backward()
     assert math.isfinite(leaf.grad.sum().item() if leaf.grad is not None else math.nan)
+
+
+@pytest.mark.parametrize(
+    ("losses", "needs"),
+    [
+        (["infonce"], True),
+        (["kl"], False),
+        (["margin_mse"], True),
+        ([{"name": "margin_mse", "pairs": "all"}, "kl"], False),
+        (["kl", "listnet"], True),
+    ],
+)
+def test_only_distillation_does_without_positives(losses: list[Any], needs: bool) -> None:
+    assert Objective(losses).needs_positive is needs

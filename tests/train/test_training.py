@@ -254,6 +254,8 @@ def test_what_is_left_out_and_warned_of_stands_on_lines_of_its_own(
     lines = [line.strip() for line in capfd.readouterr().err.replace("\r", "\n").splitlines()]
     assert "entry 1 of lists: 63 of 64 lists; left out: 1 with no positive" in lines
     assert any(line.startswith("warning: wasserstein: one query has no covariance") for line in lines)
+    dense(config("distilled", lists=[{"lists": str(path)}], losses=["kl"], batch_size=1, steps=1))
+    assert "with no positive" not in capfd.readouterr().err  # distillation learns from every list
 
 
 def test_the_folder_is_an_encoder_like_any_other(config: Callable[..., Path], sentences: list[str]) -> None:
