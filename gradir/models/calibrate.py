@@ -7,7 +7,9 @@ only the best-fitting terms of a text lie above 0:
 - the transform passes states through (identity, kept in the linear part of its activation, layer-normalised);
 - the decoder is tied to the word embeddings;
 - the norm's gain divides by the deviation of the logits over sample texts;
-- the bias is minus a percentile of the pooled logits over these texts.
+- the bias takes from each term's logit what the term gets in any text: its mean pooled logit over these texts. So terms that fit
+  everything, function words above all, weigh little, as an inverse document frequency has it;
+- and it is lower by a percentile of what is left, over texts and terms.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def calibrate_head(mlm: Any, tokenizer: Any, texts: list[str], percentile: float
         deviation = (tokens[:: max(1, len(tokens) // 4096)] @ decoder.weight.T).std()
         pooled = torch.cat([max_products(h, mask, decoder.weight) for h, mask in batches]) / deviation  # [N, V]
         norm.weight.div_(deviation)
-        decoder.bias.fill_(-_percentile(pooled, percentile))
+        usual = pooled.mean(0)  # [V]
+        decoder.bias.copy_(-usual - _percentile(pooled.sub_(usual), percentile))
         decoder.bias[[i for i in special_ids(tokenizer) if i < len(decoder.bias)]] = _NEVER
         decoder.bias[ids_without_token(tokenizer, len(decoder.bias))] = _NEVER
 

@@ -23,14 +23,14 @@ def run(
     """Make a SPLADE encoder folder from a BERT-like encoder, without training.
 
     An encoder that brings a trained masked-language head keeps it. One that has none (MiniLM, say) gets a calibrated head:
-    identity transform, decoder tied to the word embeddings, logits scaled to unit deviation, bias at minus a percentile of the
-    pooled logits over sample documents.
+    identity transform, decoder tied to the word embeddings, logits scaled to unit deviation, bias at minus each
+    term's mean pooled logit over sample documents and a percentile of what is left.
 
     Args:
         encoder: Encoder folder or hub name to start from.
         corpus: Sample documents are drawn from it: a BEIR folder or corpus file.
         output: The SPLADE encoder folder to write.
-        percentile: Share of the pooled logits below 0, in percent: higher makes fewer active terms.
+        percentile: Share of the pooled logits, each term's mean taken off, below 0, in percent: higher makes fewer active terms.
         samples: Sample documents.
         max_length: Longest document in tokens, recorded in gradir.json; queries likewise.
         seed: Seed of the sample.

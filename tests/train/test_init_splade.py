@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gradir.data.corpus import read_corpus
 from gradir.data.manifest import read_manifest
 from gradir.data.sample import reservoir
 from gradir.data.schemas import load
@@ -53,6 +54,18 @@ def pooled_logits(folder: Path, texts: list[str], max_length: int) -> torch.Tens
 def test_about_the_asked_percentile_lies_below_zero(made: tuple[Path, Path], sentences: list[str]) -> None:
     pooled = pooled_logits(made[1], sentences, 48)
     assert 100 * (pooled < 0).float().mean() == pytest.approx(90, abs=1.5)
+
+
+def test_no_term_is_favoured_over_texts_at_large(tiny: Any, corpus_file: Path, tmp_path: Path) -> None:
+    """Each term's mean logit over the sample texts is the same: what fits any text says nothing about one."""
+    init_splade(str(tiny("bert")), str(corpus_file), tmp_path / "splade", samples=10_000, max_length=48)
+    texts = [document.contents for document in read_corpus(corpus_file)]
+    usual = pooled_logits(tmp_path / "splade", texts, 48).mean(0)
+    tokenizer = open_tokenizer(tmp_path / "splade")
+    real = torch.ones(len(usual), dtype=torch.bool)
+    real[tokenizer.all_special_ids] = False
+    real[len(tokenizer) :] = False
+    torch.testing.assert_close(usual[real], usual[real].mean().expand(int(real.sum())), atol=2e-3, rtol=0)
 
 
 def test_minilm_too_and_its_logits_have_unit_deviation(splade_dir: Path, sentences: list[str]) -> None:
@@ -139,8 +152,9 @@ def test_sentence_transformers_reads_the_folder_alike(made: tuple[Path, Path], s
     ours = encode(Encoder.open(made[1], "cpu", "float32"), sentences[:5])
     for i in range(5):
         terms, impacts = ours.row(i)
-        assert np.abs(weights[i][terms] * 51.2 - impacts).max() <= 0.51
+        assert np.abs(weights[i][terms] * 51.2 - impacts).max(initial=0) <= 0.51
         assert len(terms) == np.count_nonzero(np.rint(weights[i] * 51.2))
+    assert len(ours.terms) > 0
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "modernbert"])
