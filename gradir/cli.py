@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": ("gradir.doctor", "what is installed, missing or clashing, with the fix"),
     "demo": ("gradir.demo.__main__", "the whole job on the built-in collection or a BEIR folder"),
     "collection": ("gradir.collection.__main__", "the built-in demonstration collection"),
+    "generate": ("gradir.generate.__main__", "an LLM turns a corpus, or queries, into graded training data"),
     "mine": ("gradir.mine.__main__", "hard negatives and teacher scores into graded lists"),
     "train": ("gradir.train.__main__", "dense and SPLADE encoders, rerankers, from graded lists"),
     "export": (

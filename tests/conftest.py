@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made and tried says something of the machine, and nothing of gradir.
+settings.register_profile("gradir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gradir")
 
 # No test asks the hub for anything, and a wrong name must fail at once. Read once, when huggingface_hub is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"

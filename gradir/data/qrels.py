@@ -12,7 +12,7 @@ from gradir.data.records import Qrel
 from gradir.data.text import Lines
 from gradir.errors import InputError
 
-_HEADER = "query-id\tcorpus-id\tscore\n"
+HEADER = "query-id\tcorpus-id\tscore\n"
 
 
 def iter_qrels(path: str | Path) -> Iterator[Qrel]:
@@ -51,7 +51,7 @@ def write_qrels(path: str | Path, qrels: Iterable[Qrel]) -> int:
     beir, count = Path(path).suffix == ".tsv", 0
     with new_text(path) as stream:
         if beir:
-            stream.write(_HEADER)
+            stream.write(HEADER)
         for qid, docid, grade in qrels:
             line = count + 1 + beir
             check_id(path, line, qid, "query id")

@@ -20,6 +20,7 @@ def run(
     run: list[Path],
     measures: list[str] | None = None,
     min_grade: int = 1,
+    without: Path | None = None,
     format: Literal["table", "tsv", "json"] = "table",
     per_query: Path | None = None,
     overwrite: bool = False,
@@ -39,6 +40,7 @@ def run(
         run: TREC run files.
         measures: Names of measures (default: nDCG@10 MRR@10 R@100 MAP).
         min_grade: Lowest grade that counts as relevant, trec_eval's -l; nDCG does not heed it.
+        without: Judgements, TREC or BEIR, whose queries do not count: those that were shown to a model as examples.
         format: How the result is written; json has all digits.
         per_query: Also write the measures of every query to this TSV file.
         overwrite: Replace the file of --per-query.
@@ -49,10 +51,16 @@ def run(
     if per_query and Path(per_query).resolve() in [path.resolve() for path in (Path(qrels), *runs)]:
         raise GradirError(f"--per-query {per_query} would replace its own input. Choose another file.")
     judged = read_qrels(qrels)
+    if without:
+        shown = read_qrels(without)
+        judged = {qid: of for qid, of in judged.items() if qid not in shown}
+        if not judged:
+            raise GradirError(f"--without {without} leaves no query of {qrels} to judge by.")
     job = None
     if per_query:
         config = {"measures": [column.name for column in columns], "min_grade": min_grade}
-        job = Job(per_query, "gradir evaluate", config, [qrels, *runs], overwrite)
+        excluded = [without] if without else []
+        job = Job(per_query, "gradir evaluate", config, [qrels, *runs, *excluded], overwrite)
     labels = _labels(runs)
     scores = [evaluate_run(judged, _with_bar(path, len(judged)), names, min_grade) for path in runs]
     notes = [note for label, found in zip(labels, scores, strict=True) for note in _notes(label, found)]

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from gradir.command import Outcome, execute
 from gradir.errors import nearest
 from gradir.mine.negatives_stage import negatives
+from gradir.mine.queries_stage import queries
 from gradir.mine.scores_stage import scores
 from gradir.mine.split_stage import split
 
 _WHAT: dict[str, tuple[Callable[..., Outcome], str]] = {
     "negatives": (negatives, "hard negatives from runs, as graded lists"),
     "scores": (scores, "teacher scores of cross-encoders and encoders, also of several together"),
+    "queries": (queries, "queries that a corpus asks by itself: a sentence or the title of each document"),
     "split": (split, "judged queries into train and dev, without a shared relevant document"),
 }
 _ALIASES = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
 from gradir.data.corpus import count_documents, read_corpus
 from gradir.data.records import Document
+from gradir.data.same_text import same_text
 from gradir.errors import InputError
 
 
@@ -45,11 +45,6 @@ class Copies:
         """The documents that say the same as one of these positives, themselves among them."""
         digests = (self._digests.get(docid, b"") for docid in positives)
         return set(chain.from_iterable(self._found.get(digest, ()) for digest in digests))
-
-
-def same_text(text: str) -> str:
-    """What two texts that say the same have in common: NFKC, case folded, white space as single blanks."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _digest(document: Document) -> bytes:

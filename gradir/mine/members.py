@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gradir.data.asked_pairs import Asked, TextsOfPairs
 from gradir.data.vectors import SparseVectors
 from gradir.engine.cross_encoder import Reranker
 from gradir.engine.encoder import Encoder
-from gradir.mine.pairs import Asked, TextsOfPairs
 
 Progress = Callable[[int], object]
 

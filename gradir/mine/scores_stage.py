@@ -86,8 +86,8 @@ def scores(
     problems += _problems(models, encoders, files, bool(given or qrels), bool(lists), topics, corpora)
     if problems:
         raise GradirError("cannot score: " + "; ".join(problems))
+    from gradir.data.asked_pairs import Pairs
     from gradir.data.manifest import Job
-    from gradir.mine.pairs import Pairs
     from gradir.mine.scoring import Work, mend, parts_of
 
     members, folders, config = _openings(models, encoders, device, dtype, batch_tokens, max_length, trust_remote_code)
@@ -195,10 +195,10 @@ def _make(work: Work, job: Any, topics: str | None, corpora: list[str], overwrit
     """Make the parts; pairs a second."""
     from contextlib import closing, nullcontext
 
+    from gradir.data.asked_pairs import TextsOfPairs
     from gradir.data.atomic import remove_partial
     from gradir.data.manifest import Job
     from gradir.data.texts import Texts
-    from gradir.mine.pairs import TextsOfPairs
     from gradir.mine.scoring import make_parts, parts_of
 
     inputs = [entry.get("sha256", entry["path"]) for entry in job.manifest["inputs"]]

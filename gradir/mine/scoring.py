@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gradir.data.asked_pairs import Asked, Pairs, TextsOfPairs
 from gradir.data.atomic import new_path
 from gradir.data.manifest import PARTS, manifest_path
 from gradir.data.runs import aligned, iter_columns
 from gradir.errors import InputError
 from gradir.mine.ensemble import COMBINATIONS, NORMALIZATIONS, Combination, Normalization
-from gradir.mine.pairs import Asked, Pairs, TextsOfPairs
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -35,7 +35,13 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "collection pydocs": Command("gradir.collection.pydocs", "pydocs"),
+    "generate queries": Command("gradir.generate.queries_stage", "queries"),
+    "generate documents": Command("gradir.generate.documents_stage", "documents"),
+    "generate judgements": Command("gradir.generate.judgements_stage", "judgements"),
+    "generate filter": Command("gradir.generate.filter_stage", "filter_"),
+    "generate audit": Command("gradir.generate.audit_stage", "audit"),
     "mine negatives": Command("gradir.mine.negatives_stage", "negatives"),
+    "mine queries": Command("gradir.mine.queries_stage", "queries"),
     "mine scores": Command("gradir.mine.scores_stage", "scores"),
     "mine split": Command("gradir.mine.split_stage", "split"),
     "train dense": Command("gradir.train.stage", "dense", ("config",)),

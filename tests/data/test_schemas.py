@@ -5,6 +5,7 @@ import pytest
 
 from gradir.data.schemas import load
 
+GENERATED = ["generated_query", "generated_document", "judgement"]
 DESIGN = {
     "format": 1,
     "kind": "splade",
@@ -24,7 +25,7 @@ DESIGN = {
 }
 
 
-@pytest.mark.parametrize("name", ["manifest", "graded_list", "encoder", "composition"])
+@pytest.mark.parametrize("name", ["manifest", "graded_list", "encoder", "composition", *GENERATED])
 def test_schemas_are_sound_and_name_their_draft(name):
     schema = load(name)
     jsonschema.Draft202012Validator.check_schema(schema)

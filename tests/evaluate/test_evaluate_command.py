@@ -56,6 +56,18 @@ def test_flags_as_others_write_them(files, capsys):
     assert plain.splitlines()[1].split()[1:] == ["0.5000", "0.5000"]
 
 
+def test_queries_shown_as_examples_do_not_count(files, capsys):
+    (files / "examples.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tb\t2\n", encoding="utf-8")
+    words = ["--qrels", files / "qrels", "--run", files / "good.trec", "-m", "MRR", "-l", 2, "--format", "tsv"]
+    assert call(capsys, *words)[1].splitlines()[1] == "good.trec\t0.5000"
+    code, out, err = call(capsys, *words, "--without", files / "examples.tsv")
+    assert (code, out.splitlines()[1]) == (0, "good.trec\t0.0000")
+    assert "1 queries are not judged and were left out" in err
+    code, _, err = call(capsys, *words, "--without", files / "qrels")
+    assert code == 1
+    assert "leaves no query" in err
+
+
 def test_json_holds_all_digits(files, capsys):
     _, out, _ = call(capsys, "--qrels", files / "qrels", "--run", files / "poor.trec", "-m", "nDCG", "--format", "json")
     value = json.loads(out)

@@ -52,7 +52,7 @@ def test_minis_train_with_the_losses_of_their_models():
     for name in WANTED:
         twin = TWINS.get(name, f"{name}-mini")
         if name != "inpars-monot5":  # `generation` is for T5 alone
-            assert _losses(name) == _losses(twin), name
+            assert _losses(name) <= _losses(twin), name  # one adds a tenth of InfoNCE, and says why
 
 
 def _losses(name: str) -> set[str]:

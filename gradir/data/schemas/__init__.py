@@ -8,6 +8,6 @@ from typing import Any
 
 
 def load(name: str) -> dict[str, Any]:
-    """The schema `manifest`, `graded_list`, `encoder` or `composition`."""
+    """The schema `manifest`, `graded_list`, `encoder`, `composition`, `generated_query`, `generated_document` or `judgement`."""
     text = resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     return dict(json.loads(text))

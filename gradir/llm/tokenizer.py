@@ -1,0 +1,112 @@
+"""A model's tokenizer without its weights: prompts as token ids, counts, and cuts that leave characters whole."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradir.errors import GradirError
+from gradir.llm.records import Message
+from gradir.models.loading import cause
+
+_LONGEST = 16  # characters that a token has at most, mostly; where it does not hold, more text is read
+_MARGIN = 8  # tokens more than are wanted: where the text that is read ends, it is read otherwise
+_BROKEN = "\ufffd"  # what a piece of a character is decoded as
+
+
+class Tokenizer:
+    """The tokenizer of a folder or of a model on the hub (`NAME` or `NAME@REVISION`).
+
+    Raises:
+        GradirError: There is none, or it cannot be loaded.
+    """
+
+    def __init__(self, model: str):
+        from transformers import AutoTokenizer
+
+        self.name = model
+        name, revision = name_and_revision(model)
+        try:
+            self.backend: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise GradirError(f"{model}: its tokenizer cannot be loaded ({cause(error)}). {_FIX}") from None
+
+    def prompt_ids(self, prompt: str | tuple[Message, ...]) -> list[int]:
+        """Token ids of a prompt, with the special tokens that the model expects before it.
+
+        Raises:
+            GradirError: A chat, and the model has no chat template or refuses these roles.
+        """
+        if isinstance(prompt, str):
+            return self._ids(prompt, special=True)
+        return self._ids(self.chat(prompt), special=False)
+
+    def chat(self, messages: Sequence[Message]) -> str:
+        """The text of a chat as the model's template writes it, up to where the assistant begins."""
+        from jinja2 import TemplateError
+
+        if not self.backend.chat_template:
+            raise GradirError(
+                f"{self.name} has no chat template, so it cannot be asked in messages. Name a prompt of `mode: completion`, "
+                "or an instruct model."
+            )
+        told = [message._asdict() for message in messages]
+        try:
+            return str(self.backend.apply_chat_template(told, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise GradirError(f"{self.name}: its chat template refuses this chat ({cause(error)}).") from None
+
+    def count(self, text: str) -> int:
+        """Tokens of a text, without special ones."""
+        return len(self._ids(text, special=False))
+
+    def cut(self, text: str, tokens: int) -> str:
+        """The beginning of a text: whole tokens and whole characters, at most so many tokens when counted alone."""
+        if tokens <= 0:
+            return ""
+        reach = (tokens + _MARGIN) * _LONGEST
+        while (ends := self._ends(text[:reach], tokens)) is None and reach < len(text):
+            reach *= 2
+        if ends is None:
+            return text
+        # it may end in a character of several tokens, or be read otherwise when it stands alone
+        while ends and self.count(text[:ends]) > tokens:
+            ends -= 1
+        return text[:ends]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer's tokens, without special ones. Pieces of a character at its end are left out."""
+        text: str = self.backend.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.rstrip(_BROKEN)
+
+    def token(self, token: int) -> str:
+        """The text of one token, special ones too."""
+        return str(self.backend.decode([token], clean_up_tokenization_spaces=False))
+
+    def _ids(self, text: str, special: bool) -> list[int]:
+        return list(self.backend(text, add_special_tokens=special, verbose=False).input_ids)
+
+    def _ends(self, text: str, tokens: int) -> int | None:
+        """Where the first `tokens` tokens end, in characters; None where the text has no more than so many."""
+        if not self.backend.is_fast:
+            fitting = bisect_right(range(len(text) + 1), tokens, key=lambda length: self.count(text[:length])) - 1
+            return None if fitting == len(text) else fitting
+        spans = self.backend(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+        if len(spans) <= tokens:
+            return None
+        end: int = spans[tokens - 1][1]
+        return end
+
+
+def name_and_revision(model: str) -> tuple[str, str | None]:
+    """`NAME@REVISION` of the hub in two; a folder as it is."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return str(folder), None
+    name, at, revision = model.partition("@")
+    return name, revision if at else None
+
+
+_FIX = "Is it the whole folder of a language model, or the name of one on the hub that can be reached from here?"
