@@ -3,6 +3,7 @@
 - `gradir generate queries`: queries for documents of a corpus (InPars, Promptagator).
 - `gradir generate documents`: documents at grades 3, 2, 1, 0 for queries (SyCL), or graded queries for documents.
 - `gradir generate judgements`: grades for pairs of query and document.
+- `gradir generate pairs`: prompts with answers that are known, for `gradir train writer`.
 - `gradir generate filter`: what is good enough, and why the rest is not.
 - `gradir generate audit`: one page on what was generated.
 - `gradir generate prompt list|show|render`: the prompts, which are data, and what the model sees.
@@ -20,9 +21,10 @@ _STAGES = {
     "queries": "queries_stage",
     "documents": "documents_stage",
     "judgements": "judgements_stage",
+    "pairs": "pairs_stage",
     "filter_": "filter_stage",
 }
-__all__ = ["documents", "filter_", "judgements", "queries"]
+__all__ = ["documents", "filter_", "judgements", "pairs", "queries"]
 
 
 def __getattr__(name: str) -> Any:

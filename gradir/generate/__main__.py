@@ -23,6 +23,7 @@ _WHAT = {
         "documents_stage", "documents", "documents at grades 3, 2, 1, 0 for queries (SyCL), or the reverse"
     ),
     "judgements": _What("judgements_stage", "judgements", "grades for pairs of query and document"),
+    "pairs": _What("pairs_stage", "pairs", "prompts with answers from judgements, to train a writer on"),
     "filter": _What("filter_stage", "filter_", "a generated set without what is not good enough, and why"),
     "audit": _What("audit_stage", "audit", "one page on a generated set"),
     "prompt": _What("prompt_stage", "", "the prompts: list, show, render"),

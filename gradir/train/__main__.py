@@ -16,6 +16,7 @@ _WHAT = {
     "reranker": ("gradir.train.cross_stage", "reranker", "a cross-encoder or monoT5 from graded lists"),
     "init-splade": ("gradir.train.init_splade", "run", "a SPLADE encoder to start from, without training"),
     "mlm": ("gradir.train.mlm", "run", "masked-language modelling on a corpus, before the rest"),
+    "writer": ("gradir.train.writer_stage", "writer", "a small language model from prompts and their answers"),
 }
 _ALIASES = {
     "--model": "--encoder",

@@ -81,4 +81,4 @@ def test_every_part_is_included_somewhere():
             for step in read_yaml(path).get("steps", [])
             if "include" in step
         }
-        assert parts == included
+        assert parts == {name for name in included if "/" not in name}  # a recipe may take another folder's parts too
