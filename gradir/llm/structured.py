@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradir.errors import GradirError, MissingDependency
+from gradir.llm.fault_handler import import_xgrammar
 from gradir.llm.records import Choice, Sampling
 from gradir.models.loading import cause
 
@@ -30,7 +31,7 @@ class Grammars:
 
     def __init__(self, tokenizer: Any, rows: int, stops: Sequence[int]):
         try:
-            import xgrammar
+            xgrammar = import_xgrammar()
         except ImportError:
             raise MissingDependency("xgrammar", "an answer of a given form", "pip install gradir[structured]") from None
         self._xgrammar = xgrammar

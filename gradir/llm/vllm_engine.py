@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gradir.errors import GradirError, MissingDependency, nearest
 from gradir.llm.answers import all_of, drawn, likeliest
 from gradir.llm.engine import Group
+from gradir.llm.fault_handler import import_xgrammar
 from gradir.llm.records import Choice, Reply, Request, Sampling, Usage
 from gradir.llm.tokenizer import Tokenizer, name_and_revision
 
@@ -125,6 +126,8 @@ class VLLMEngine:
         if self._opened is None:
             import torch
             from vllm import LLM
+
+            import_xgrammar()  # vLLM would, when it first needs it
 
             if hasattr(torch.cpu, "_init_amx"):
                 torch.cpu._init_amx()  # vLLM's kernels do not ask Linux for these registers and die of using them

@@ -22,9 +22,11 @@ from gradir.data import schemas
 from gradir.data.graded import GradedLists
 from gradir.data.qrels import iter_qrels
 from gradir.errors import GradirError, InputError
+from gradir.generate.asking_arguments import Asking
 from gradir.generate.attributes import draw, read_attributes
 from gradir.generate.documents_stage import documents
 from gradir.generate.generated import Generated
+from gradir.generate.prompts import load
 from gradir.generate.writing import new_output
 from tests.generate.made import collection, lines, read
 
@@ -233,7 +235,7 @@ def test_no_room_on_the_disk(tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
     with (
         pytest.raises(GradirError, match=r"No space left.*Finished requests stay in .*x\.requests"),
-        new_output(tmp_path / "x", tmp_path / "x.requests"),
+        new_output(Asking("hf:none", tmp_path / "x", load("sycl"))),
         (tmp_path / "full").open("w") as stream,
     ):
         stream.write("y" * 100_000)
