@@ -26,6 +26,7 @@ WANTED = [
     "splade-efficient",
     "splade-graded",
 ]
+ADDED = {"sycl-real-plus-synthetic": {"infonce"}}  # its twin says why
 TWINS = {"inpars-monot5": "inpars-reranker-mini"}
 
 
@@ -52,7 +53,7 @@ def test_minis_train_with_the_losses_of_their_models():
     for name in WANTED:
         twin = TWINS.get(name, f"{name}-mini")
         if name != "inpars-monot5":  # `generation` is for T5 alone
-            assert _losses(name) <= _losses(twin), name  # one adds a tenth of InfoNCE, and says why
+            assert _losses(twin) == _losses(name) | ADDED.get(name, set()), name
 
 
 def _losses(name: str) -> set[str]:
