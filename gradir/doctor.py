@@ -33,7 +33,7 @@ _MODULES = {"pyyaml": "yaml", "pytrec-eval-terrier": "pytrec_eval"}
 _OLDEST_PYTHON = (3, 11)
 # For a gradir that runs from a folder without being installed; else its package record is asked.
 _CORE = ["numpy", "scipy", "torch", "transformers", "accelerate", "safetensors", "pyarrow", "jsonlines", "pyyaml"]
-_CORE += ["tqdm", "pytrec-eval-terrier"]
+_CORE += ["tqdm", "pytrec-eval-terrier", "datasketch"]
 
 
 @dataclasses.dataclass(frozen=True)
