@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from heapq import nsmallest
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from gradir.data.jsonl import FORMAT, write_objects
+from gradir.data.jsonl import write_objects
 from gradir.data.list_order import salt
 from gradir.data.qrels import read_qrels
 from gradir.data.records import Document
@@ -19,37 +17,21 @@ from gradir.data.texts import Texts
 from gradir.data.topics import read_topics
 from gradir.errors import InputError
 from gradir.generate.asking_arguments import Asking
+from gradir.generate.copied_pairs import drawn_sentences, sentence_answers, sentence_ends, word_answers
 from gradir.generate.graded_texts import Plan, Source
 from gradir.generate.queries_job import Prompts, examples
-from gradir.generate.render import Fitted, Fitter, Model, as_data
+from gradir.generate.render import Fitter, Model, as_data
 from gradir.generate.wanted_pairs import Wanted
 from gradir.generate.wanted_queries import Wanted as WantedQueries
+from gradir.generate.written_pairs import Pair
 from gradir.llm.records import Sampling
 
 if TYPE_CHECKING:
     from gradir.data.manifest import Job
 
 _WORD = re.compile(r"\S+")
-_SENTENCE_END = re.compile(r"""[.!?。！？]["'”’)\]]*(?=\s|$)""")
 
 Judged = Mapping[str, Mapping[str, int]]
-
-
-class Pair(NamedTuple):
-    """A prompt and its answer; `qid` is empty, and `grade` None, where the answer is a sentence."""
-
-    prompt: Fitted
-    answer: str
-    qid: str
-    docid: str
-    grade: int | None
-
-    def record(self) -> dict[str, Any]:
-        """The line of the file; a chat is a list of [role, content]."""
-        prompt = self.prompt.prompt
-        shown = prompt if isinstance(prompt, str) else [list(message) for message in prompt]
-        ids = {"qid": self.qid, "docid": self.docid, "grade": self.grade}
-        return {"format": FORMAT, "prompt": shown, "answer": self.answer, **ids}
 
 
 class Words:
@@ -101,11 +83,20 @@ def run(wanted: Wanted, job: Job) -> Counter[str]:
 
 
 def _pairs(wanted: Wanted, model: Model, judged: Judged, texts: Texts, counts: Counter[str]) -> Iterator[Pair]:
+    def documents() -> Iterator[Document]:
+        ids = dict.fromkeys(docid for of in judged.values() for docid in of)
+        return filter(None, (_text(texts, docid, counts) for docid in ids))
+
     if wanted.prompt.kind == "documents":
-        return _documents(wanted, model, judged, texts, counts)
+        if wanted.kind == "sentence":
+            return _documents_of_sentences(wanted, model, documents, texts, counts)
+        queries = ((query.qid, query.text) for query in read_topics(wanted.queries_file))
+        return _documents(wanted, model, queries, judged, texts, counts)
     prompts = _prompts(wanted, model, texts)
     if wanted.kind == "sentence":
-        return _sentences(wanted, model, prompts, judged, texts, counts)
+        return sentence_answers(wanted, model, prompts, documents(), counts)
+    if wanted.kind == "words":
+        return word_answers(wanted, prompts, documents())
     return _queries(wanted, model, prompts, judged, texts, counts)
 
 
@@ -137,46 +128,37 @@ def _queries(
                 yield Pair(prompts.of(document), answer, query.qid, docid, grade)
 
 
-def _sentences(
-    wanted: Wanted, model: Model, prompts: Prompts, judged: Judged, texts: Texts, counts: Counter[str]
+def _documents(
+    wanted: Wanted, model: Model, queries: Iterable[tuple[str, str]], judged: Judged, texts: Texts, counts: Counter[str]
 ) -> Iterator[Pair]:
-    """Documents, and sentences of what of them is shown."""
-    for docid in dict.fromkeys(docid for of in judged.values() for docid in of):
-        document = _text(texts, docid, counts)
-        if document is None:
-            continue
-        found = sentences(model.cut(as_data(document.contents), wanted.document_tokens), *wanted.words)
-        drawn = nsmallest(
-            wanted.per_document, found, key=lambda one: salt(wanted.seed, "sentence", document.docid, one)
-        )
-        counts["without_a_sentence"] += not drawn
-        yield from (Pair(prompts.of(document), one, "", docid, None) for one in drawn)
-
-
-def sentences(text: str, fewest: int, most: int) -> list[str]:
-    """The distinct sentences of a text within bounds of words; one that has no end is none."""
-    starts = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
-    found = [text[start:end].strip() for start, end in pairwise(starts)]
-    return list(dict.fromkeys(one for one in found if fewest <= len(one.split()) <= most))
-
-
-def _documents(wanted: Wanted, model: Model, judged: Judged, texts: Texts, counts: Counter[str]) -> Iterator[Pair]:
-    """Queries with a grade, and the documents that are judged so."""
+    """Queries, ids and texts, with a grade, and the documents that are judged so."""
     plan = Plan(wanted.prompt, Sampling(), "query", wanted.grades, 1, False, (), None, wanted.seed)
     fitter = Fitter(model, wanted.prompt, None, "query", wanted.longest_answer)  # as `gradir generate documents`
     irrelevant = Irrelevant(wanted, judged)
-    for query in read_topics(wanted.queries_file):
-        if not as_data(query.text) or query.qid not in judged:
+    for qid, query in queries:
+        if not as_data(query) or qid not in judged:
             continue
-        of = judged[query.qid]
-        for asked in plan.asked(Source(query.qid, query.text)):
+        of = judged[qid]
+        for asked in plan.asked(Source(qid, query)):
             grade = asked.grades[0]
             docids = [docid for docid, known in of.items() if known == grade]
             prompt = fitter.fit(plan.values(asked))
-            for docid in docids or ([] if grade else irrelevant.of(query.qid)):
+            for docid in docids or ([] if grade else irrelevant.of(qid)):
                 document = _text(texts, docid, counts)
                 if document:
-                    yield Pair(prompt, _answer(model, document, wanted.longest_answer), query.qid, docid, grade)
+                    yield Pair(prompt, _answer(model, document, wanted.longest_answer), qid, docid, grade)
+
+
+def _documents_of_sentences(
+    wanted: Wanted, model: Model, documents: Callable[[], Iterator[Document]], texts: Texts, counts: Counter[str]
+) -> Iterator[Pair]:
+    """Sentences of documents as queries: their document has grade 3, another one grade 0."""
+    judged = {document.docid: {document.docid: 3} for document in documents()}
+    queries = (
+        (document.docid, one) for document in documents() for one in drawn_sentences(wanted, model, document, counts)
+    )
+    for pair in _documents(wanted, model, queries, judged, texts, counts):
+        yield pair._replace(qid="")
 
 
 def _answer(model: Model, document: Document, tokens: int) -> str:
@@ -184,7 +166,7 @@ def _answer(model: Model, document: Document, tokens: int) -> str:
     whole = as_data(document.contents)
     text = model.cut(whole, tokens).rstrip()
     if len(text) < len(whole):
-        ends = [end.end() for end in _SENTENCE_END.finditer(text)]
+        ends = sentence_ends(text)
         text = text[: ends[-1]] if ends and ends[-1] > len(text) // 2 else text
     return text
 

@@ -35,9 +35,13 @@ def pairs(
     A prompt of kind queries gives, for each pair that is judged --min-grade or above, the prompt with the document, and the
     query as the answer. A prompt of kind documents (one grade at a time) gives the prompt with the query and a grade, and
     a document that is judged so as the answer. Where no document is judged 0 one stands in that is judged for other queries
-    alone: from the ranks below --below of a run, or else any. With --kind sentence a prompt of kind queries gets a sentence
-    of the document itself as the answer, drawn by the seed, which teaches to copy. No document that the judgements do not name
-    is read, so that what is trained on one split has not seen another's.
+    alone: from the ranks below --below of a run, or else any. No document that the judgements do not name is read, so that
+    what is trained on one split has not seen another's.
+
+    Two more kinds teach a new model to copy, which few queries do not; all is drawn by the seed. --kind sentence takes a sentence
+    of a document for its query, in both directions (grade 3; another document is of grade 0). --kind words, for a prompt of
+    kind queries, shows words of a document in no order, and the answer says them again from a random place on, which cannot
+    be learned but by copying: train on these first.
 
     Prompts are rendered by the code that gradir generate queries and documents ask with. Only how documents are cut may
     differ: in tokens of --tokenizer, as there; in words, if none is given.
@@ -48,14 +52,14 @@ def pairs(
         corpus: BEIR folder, JSON Lines (BEIR or Pyserini), TSV, or ir_datasets:NAME.
         output: The file to write (pairs.jsonl).
         topics: The queries (default: those of the BEIR folder in which the judgements stand).
-        kind: judged: answers by the judgements; sentence: sentences of the judged documents.
+        kind: judged: answers by the judgements; sentence: sentences of the judged documents; words: lists of their words.
         min_grade: Lowest grade of a pair that a query is the answer for.
         grades: Grades that documents are the answers for (default: 3 2 1 0).
         run: TREC run, for documents of grade 0.
         below: They have a rank of the run beyond this one.
-        per_document: Sentences drawn from each document.
-        min_words: Fewest words of a sentence.
-        max_words: Most words of a sentence.
+        per_document: Sentences or lists drawn from each document.
+        min_words: Fewest words of a sentence or list.
+        max_words: Most words of a sentence or list.
         document_tokens: A document in a prompt is cut after so many tokens; words without --tokenizer.
         answer_tokens: An answer is cut after so many, a document where its last whole sentence ends (default: the prompt's
             max_tokens, or 64, for documents 256).

@@ -9,14 +9,14 @@ from typing import Any, Literal
 from gradir.errors import GradirError
 from gradir.generate.prompts import Prompt
 
-Kind = Literal["judged", "sentence"]
+Kind = Literal["judged", "sentence", "words"]
 GRADES = (3, 2, 1, 0)
 _ENOUGH = {"queries": 64, "documents": 256}  # tokens of an answer, where neither flag nor prompt says
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """See the arguments of `gradir.generate.pairs_stage.pairs`; `words` are the bounds of a sentence."""
+    """See the arguments of `gradir.generate.pairs_stage.pairs`; `words` are the bounds of a sentence or list."""
 
     prompt: Prompt
     qrels: str
@@ -59,8 +59,8 @@ class Wanted:
         if prompt.kind not in _ENOUGH:
             found.append(f"prompt '{prompt.name}' is for {prompt.kind}; pairs are for queries or documents")
         if prompt.kind == "documents":
-            if self.kind == "sentence":
-                found.append(f"--kind sentence: prompt '{prompt.name}' is for documents, not for queries")
+            if self.kind == "words":
+                found.append(f"--kind words: prompt '{prompt.name}' is for documents, not for queries")
             found += [
                 f"prompt '{prompt.name}' has no slot {{{one}}}" for one in ("query", "grade") if one not in prompt.slots
             ]
@@ -88,14 +88,14 @@ class Wanted:
 
     def config(self) -> dict[str, Any]:
         """What decides the result, for the manifest."""
-        queries, sentences = self.prompt.kind == "queries", self.kind == "sentence"
+        queries, judged = self.prompt.kind == "queries", self.kind == "judged"
         return {
             "prompt": self.prompt.digest,  # not its name: a recipe's prompt stands in each recipe's own folder
             "kind": self.kind,
-            "min_grade": self.min_grade if queries and not sentences else None,
+            "min_grade": self.min_grade if queries and judged else None,
             "grades": None if queries else list(self.grades),
             "below": self.below if self.run is not None else None,
-            "sentences": [self.per_document, *self.words] if sentences else None,
+            "sentences": None if judged else [self.per_document, *self.words],
             "document_tokens": self.document_tokens,
             "answer_tokens": self.longest_answer,
             "tokenizer": self._identity(),

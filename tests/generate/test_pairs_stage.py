@@ -11,9 +11,11 @@ import pytest
 from gradir.command import execute
 from gradir.errors import GradirError, InputError
 from gradir.generate.documents_stage import documents
-from gradir.generate.pairs_job import Words, sentences
+from gradir.generate.copied_pairs import sentences
+from gradir.generate.pairs_job import Words
 from gradir.generate.pairs_stage import pairs
 from gradir.generate.queries_stage import queries
+from gradir.generate.render import as_data
 from gradir.llm.client import LLM
 from gradir.llm.records import Request
 from tests.generate.made import RIB, SPAR, TOWN, lines, qrels, read, run
@@ -123,6 +125,37 @@ def test_sentences_stand_in_what_is_shown(folder: Path) -> None:
     assert sentences("One two. Three four five. One two.", 2, 2) == ["One two."]
 
 
+def test_sentences_are_queries_of_their_documents(folder: Path) -> None:
+    found = made(folder, "ask-document", kind="sentence", document_tokens=18, per_document=2)
+    shown_texts = {name: " ".join(text.split()[:18]) for name, text in DOCUMENTS.items()}
+    assert len(found) == 10  # five sentences (see above), each with its document and another
+    for three, zero in zip(found[::2], found[1::2], strict=True):
+        query = three["prompt"].removeprefix("Query: ").partition("\n")[0]
+        assert three["prompt"] == f"Query: {query}\nGrade: 3\nDocument:"
+        assert zero["prompt"] == f"Query: {query}\nGrade: 0\nDocument:"
+        assert query.split()[0] in shown_texts[three["docid"]]
+        assert zero["docid"] in {"d1", "d2", "d3", "d4"} - {three["docid"]}
+        assert (three["grade"], zero["grade"], three["qid"], zero["qid"]) == (3, 0, "", "")
+        assert three["answer"].startswith(as_data(DOCUMENTS[three["docid"]])[:20])
+
+
+def test_lists_of_words_are_said_again(folder: Path) -> None:
+    found = made(folder, kind="words", per_document=30, min_words=3, max_words=6)
+    assert len(found) == 4 * 30
+    lengths, places = set(), set()
+    for one in found:
+        listed = one["prompt"].removeprefix("Document: ").removesuffix("\nQuery:").split()
+        said = one["answer"].split()
+        assert listed[len(listed) - len(said) :] == said
+        assert set(listed) <= set(as_data(DOCUMENTS[one["docid"]]).split())
+        assert (one["qid"], one["grade"]) == ("", None)
+        lengths.add(len(listed))
+        places.add((len(listed), len(listed) - len(said)))
+    assert lengths == {3, 4, 5, 6}
+    assert {place for length, place in places if length == 6} == {0, 1, 2, 3}
+    assert made(folder, name="again.jsonl", kind="words", per_document=30, min_words=3, max_words=6) == found
+
+
 def test_only_pairs_of_the_grade_asked_for(folder: Path) -> None:
     assert [(one["qid"], one["docid"]) for one in made(folder, min_grade=3)] == [("q1", "d1"), ("q2", "d3")]
     with pytest.raises(InputError, match="nothing to learn from"):
@@ -142,8 +175,8 @@ def test_a_finished_file_is_left_and_other_flags_are_refused(folder: Path) -> No
 
 def test_all_that_is_wrong_at_once(folder: Path) -> None:
     with pytest.raises(GradirError) as raised:
-        made(folder, "ask-document", kind="sentence", grades=[3, 7], document_tokens=0, run=folder / "no.trec")
-    for words in ("--kind sentence", "--grades 7", "--document-tokens 0", "no.trec: no such file"):
+        made(folder, "ask-document", kind="words", grades=[3, 7], document_tokens=0, run=folder / "no.trec")
+    for words in ("--kind words", "--grades 7", "--document-tokens 0", "no.trec: no such file"):
         assert words in str(raised.value)
     with pytest.raises(GradirError, match="is for judgements"):
         pairs("umbrela", str(folder / "qrels" / "train.tsv"), str(folder), folder / "out.jsonl")
