@@ -48,12 +48,21 @@ def sentence_answers(
 
 
 def word_answers(wanted: Wanted, prompts: Prompts, documents: Iterator[Document]) -> Iterator[Pair]:
-    """Lists of a document's words in no order, and the same list from a random place of its first half to its end."""
+    """Lists of distinct words, each as likely as any other, and the same list from a random place of its first half to its end.
+
+    Nothing but the list tells what comes next: with words as frequent as in texts a small model learns these frequencies, and
+    to copy much later. Needs all distinct words of the documents in memory.
+    """
+    ids, words = [], set[str]()
     for document in documents:
-        words = as_data(document.contents).split()
+        ids.append(document.docid)
+        words.update(as_data(document.contents).split())
+    known = sorted(words)
+    for docid in ids:
         for number in range(wanted.per_document):
-            chance = np.random.default_rng(salt(wanted.seed, "words", document.docid, number))
-            drawn = chance.choice(words, chance.integers(*wanted.words, endpoint=True)).tolist()
-            first = int(chance.integers(0, len(drawn) // 2, endpoint=True)) if len(drawn) > 1 else 0
-            prompt = prompts.of(Document(document.docid, " ".join(drawn)))
-            yield Pair(prompt, " ".join(drawn[first:]), "", document.docid, None)
+            chance = np.random.default_rng(salt(wanted.seed, "words", docid, number))
+            length = min(len(known), int(chance.integers(*wanted.words, endpoint=True)))
+            drawn = [known[place] for place in chance.choice(len(known), length, replace=False)]
+            first = int(chance.integers(0, length // 2, endpoint=True))
+            prompt = prompts.of(Document(docid, " ".join(drawn)))
+            yield Pair(prompt, " ".join(drawn[min(first, length - 1) :]), "", docid, None)

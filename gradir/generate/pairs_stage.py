@@ -40,8 +40,8 @@ def pairs(
 
     Two more kinds teach a new model to copy, which few queries do not; all is drawn by the seed. --kind sentence takes a sentence
     of a document for its query, in both directions (grade 3; another document is of grade 0). --kind words, for a prompt of
-    kind queries, shows words of a document in no order, and the answer says them again from a random place on, which cannot
-    be learned but by copying: train on these first.
+    kind queries, shows random words of all documents, and the answer says them again from a random place on, which cannot be
+    learned but by copying: train on these first.
 
     Prompts are rendered by the code that gradir generate queries and documents ask with. Only how documents are cut may
     differ: in tokens of --tokenizer, as there; in words, if none is given.
@@ -57,7 +57,7 @@ def pairs(
         grades: Grades that documents are the answers for (default: 3 2 1 0).
         run: TREC run, for documents of grade 0.
         below: They have a rank of the run beyond this one.
-        per_document: Sentences or lists drawn from each document.
+        per_document: Sentences drawn from each document; lists for each.
         min_words: Fewest words of a sentence or list.
         max_words: Most words of a sentence or list.
         document_tokens: A document in a prompt is cut after so many tokens; words without --tokenizer.

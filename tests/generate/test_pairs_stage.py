@@ -10,8 +10,8 @@ import pytest
 
 from gradir.command import execute
 from gradir.errors import GradirError, InputError
-from gradir.generate.documents_stage import documents
 from gradir.generate.copied_pairs import sentences
+from gradir.generate.documents_stage import documents
 from gradir.generate.pairs_job import Words
 from gradir.generate.pairs_stage import pairs
 from gradir.generate.queries_stage import queries
@@ -143,11 +143,13 @@ def test_lists_of_words_are_said_again(folder: Path) -> None:
     found = made(folder, kind="words", per_document=30, min_words=3, max_words=6)
     assert len(found) == 4 * 30
     lengths, places = set(), set()
+    known = {word for name in ("d1", "d2", "d3", "d4") for word in as_data(DOCUMENTS[name]).split()}
     for one in found:
         listed = one["prompt"].removeprefix("Document: ").removesuffix("\nQuery:").split()
         said = one["answer"].split()
         assert listed[len(listed) - len(said) :] == said
-        assert set(listed) <= set(as_data(DOCUMENTS[one["docid"]]).split())
+        assert set(listed) <= known
+        assert len(set(listed)) == len(listed)
         assert (one["qid"], one["grade"]) == ("", None)
         lengths.add(len(listed))
         places.add((len(listed), len(listed) - len(said)))
