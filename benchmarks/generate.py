@@ -3,7 +3,7 @@
     make test-llm    # makes .venv-llm, once
     .venv-llm/bin/python -m benchmarks.generate [--quick] [--json FILE]
 
-The model is a random Qwen2 of 8M parameters, in float32: it writes nonsense at the speed of a real one of its size. Documents are
+The model is a random Qwen2 of 31M parameters, in float32: it writes nonsense at the speed of a real one of its size. Documents are
 the built-in collection's (`make bench-models` makes it). Whole commands are timed, but for the loading of the model.
 """
 
@@ -44,7 +44,7 @@ def collection() -> Path:
 
 def model_folder() -> Path:
     """A random Qwen2 with a tokenizer learned on the collection; made on first use."""
-    folder = CACHE / "qwen2-random"
+    folder = CACHE / "qwen2-random-31m"
     if not (folder / "tokenizer.json").exists():
         _make_model(folder)
     return folder
@@ -63,12 +63,12 @@ def _make_model(folder: Path) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=8192, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
     backend.train_from_iterator((document.contents for document in read_corpus(collection())), trainer)
-    size = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6}
+    size = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12}
     config = Qwen2Config(
         vocab_size=8192,
         **size,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_attention_heads=6,
+        num_key_value_heads=6,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         eos_token_id=0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gradir.command import Outcome
 from gradir.errors import GradirError, InputError
@@ -17,6 +17,7 @@ def run(
     percentile: float = 98.0,
     samples: int = 128,
     max_length: int = 256,
+    query_side: Literal["encoder", "binary"] = "encoder",
     seed: int = 13,
     overwrite: bool = False,
 ) -> Outcome:
@@ -33,6 +34,7 @@ def run(
         percentile: Share of the pooled logits, each term's mean taken off, below 0, in percent: higher makes fewer active terms.
         samples: Sample documents.
         max_length: Longest document in tokens, recorded in gradir.json; queries likewise.
+        query_side: encoder: queries go through the model too; binary: each term of a query weighs 1 (SPLADE-doc).
         seed: Seed of the sample.
         overwrite: Start afresh where the output exists.
     """
@@ -45,9 +47,12 @@ def run(
     from gradir.train.card import Trained, write_card
 
     path = locate(encoder)
-    settings = EncoderConfig(kind="splade", pooling="max", max_query_length=max_length, max_passage_length=max_length)
+    settings = EncoderConfig(
+        kind="splade", pooling="max", query_side=query_side, max_query_length=max_length, max_passage_length=max_length
+    )
     check_config(settings, position_limit(read_model_settings(path)))
     config = {"encoder": encoder, "percentile": percentile, "samples": samples, "max_length": max_length, "seed": seed}
+    config |= {"query_side": query_side} if query_side != "encoder" else {}
     job = Job(output, "gradir train init-splade", config, [path, *corpus_files(corpus)], overwrite)
     words = ["--encoder", str(output), "--corpus", corpus, "--output", "vectors"]
     then = shlex.join(["gradir", "encode", *words])

@@ -127,6 +127,20 @@ def test_two_runs_give_the_same_bytes(made: tuple[Path, Path], corpus_file: Path
             assert found == file.read_bytes(), file.name
 
 
+def test_queries_without_a_model(tiny: Any, corpus_file: Path, tmp_path: Path, sentences: list[str]) -> None:
+    for side in ("encoder", "binary"):
+        init_splade(str(tiny("bert")), str(corpus_file), tmp_path / side, query_side=side, **ARGUMENTS)
+    both = [Encoder.open(tmp_path / side, "cpu", "float32") for side in ("encoder", "binary")]
+    np.testing.assert_array_equal(encode(both[0], sentences).impacts, encode(both[1], sentences).impacts)
+    query = both[1].encode([sentences[0]], "query")
+    assert isinstance(query, SparseVectors)
+    ids = set(both[1].tokenizer(sentences[0], add_special_tokens=False)["input_ids"])
+    terms, impacts = query.row(0)
+    assert dict(zip(terms.tolist(), impacts.tolist(), strict=True)) == dict.fromkeys(ids, 51)
+    assert read_manifest(tmp_path / "binary")["config"]["query_side"] == "binary"
+    assert "query_side" not in read_manifest(tmp_path / "encoder")["config"]  # as it was before there was a choice
+
+
 def test_what_else_the_folder_holds(made: tuple[Path, Path], sentences: list[str]) -> None:
     source, folder = made
     value = json.loads((folder / "gradir.json").read_text(encoding="utf-8"))
