@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gradir.models.config import EncoderConfig
 from gradir.models.encoders import SpladeEncoder
 from gradir.models.writing import write_splade_folder
 from gradir.train.arguments import arguments, plan_steps
-from gradir.train.card import Trained
+from gradir.train.card import Trained, write_card
 from gradir.train.config import TrainConfig
 from gradir.train.mlm import Settings
 from gradir.train.mlm_masking import Collator, Masking
@@ -98,7 +99,8 @@ def train(work: Work, texts: Texts, job: Job) -> str:
         measured[f"held_out_loss_{when}"] = round(loss, 4)
         measured |= {} if terms is None else {f"held_out_terms_{when}": round(terms, 1)}
     change = f"{before[0]:.3f}{_terms(before[1])} -> {after[0]:.3f}{_terms(after[1])}"
-    write_finished(job, _writer(work), trainer, _card(work, job.output, steps, change), counts, measured)
+    card = partial(write_card, made=_card(work, job.output, steps, change))
+    write_finished(job, _writer(work), trainer, card, counts, measured)
     empty = "; the texts have no terms left, give a smaller --flops" if after[1] is not None and after[1] < 1 else ""
     return f"{steps} steps, held-out loss {change} ({len(held_out)} documents){empty}"
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def perform(
     counts = {"steps": trainer.state.global_step, "lists": len(parts.lists), **parts.counts, "best": best}
     told = told_of(config, parts.losses, counts, args.world_size)
     card = Trained(config.output, config.encoder, command, parts.size, told, config.lists)
-    write_finished(job, parts.write, trainer, card, counts, {"tokens_per_second": round(rate, 1)})
+    write_finished(
+        job, parts.write, trainer, partial(write_card, made=card), counts, {"tokens_per_second": round(rate, 1)}
+    )
     return Outcome(output, _message(output, trainer, best, job), then)
 
 
@@ -195,7 +198,7 @@ def write_finished(
     job: Job,
     write: Callable[[Path], None],
     trainer: Trainer,
-    card: Trained,
+    card: Callable[[Path], None],
     counts: Mapping[str, Any],
     measured: Mapping[str, Any],
 ) -> None:
@@ -205,7 +208,7 @@ def write_finished(
         job: What is being made.
         write: Writes the model into an empty folder.
         trainer: Knows the log.
-        card: For `README.md`.
+        card: Writes `README.md` into it.
         counts: For the manifest.
         measured: For the manifest.
     """
@@ -214,7 +217,7 @@ def write_finished(
     made.mkdir(parents=True)
     write(made)
     write_log(made / LOG, trainer.state.log_history)
-    write_card(made, card)
+    card(made)
     make_readable(made)
     for path in sorted(made.iterdir()):
         place = output / path.name

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from gradir.command import command_line
-from gradir.data.atomic import make_readable
 from gradir.data.manifest import PARTS, Job
 from gradir.llm.tokenizer import Tokenizer
 from gradir.models.allocation import keep_freed_memory
@@ -25,8 +25,8 @@ from gradir.models.card import block, write_parts
 from gradir.train.arguments import arguments, plan_steps
 from gradir.train.card import shown
 from gradir.train.config import TrainConfig
-from gradir.train.perform import LOG, last_checkpoint, transformers_seed
-from gradir.train.progress import LiveLine, write_log
+from gradir.train.perform import last_checkpoint, transformers_seed, write_finished
+from gradir.train.progress import LiveLine
 from gradir.train.trainer import Trainer
 from gradir.train.writer_data import Collator, Examples, Steps, held_out, read_examples, texts
 from gradir.train.writer_model import WriterObjective, measure, new_model, new_tokenizer, open_model
@@ -87,7 +87,10 @@ def train(work: Work, job: Job) -> str:
         "held_out_loss": round(loss, 4),
         "tokens_per_second": round(trainer.tokens / max(1e-9, job.seconds()), 1),
     }
-    _finish(work, job, tokenizer.backend, trainer, counts, measured)
+    write = partial(_write, trainer.learner.model.cpu(), tokenizer.backend)
+    write_finished(
+        job, write, trainer, lambda made: write_parts(made, _card(work, job.output, counts, measured)), counts, measured
+    )
     left = f"; {examples.left_out:,} pairs were longer than --max-length" if examples.left_out else ""
     return f"{counts['steps']} steps, held-out loss {loss:.3f} a token ({counts['held_out']:,} pairs){left}"
 
@@ -154,26 +157,11 @@ def _batches(examples: Examples, rows: NDArray[np.int64], collate: Collator, siz
         yield collate([examples[int(row)] for row in ordered[first : first + size]])
 
 
-def _finish(
-    work: Work, job: Job, tokenizer: Any, trainer: Trainer, counts: Mapping[str, Any], measured: Mapping[str, Any]
-) -> None:
-    """The folder: model, tokenizer, what ends an answer, log, card, manifest; checkpoints go."""
-    made = job.output / PARTS / "model"
-    made.mkdir(parents=True)
-    model = trainer.learner.model.cpu()
+def _write(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Model, tokenizer, and what ends an answer."""
     model.generation_config.do_sample = False
-    model.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    write_log(made / LOG, trainer.state.log_history)
-    write_parts(made, _card(work, job.output, counts, measured))
-    make_readable(made)
-    for path in sorted(made.iterdir()):
-        place = job.output / path.name
-        if place.is_dir():
-            shutil.rmtree(place)
-        os.replace(path, place)
-    job.finish(counts, measured)
-    shutil.rmtree(job.output / PARTS)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _card(work: Work, output: Path, counts: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
