@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,7 +24,7 @@ if not find_spec("vllm"):
     collect_ignore_glob = ["test_*.py"]
 
 NAME = "tiny"  # the server's word for the model
-CONTEXT = 512
+CONTEXT = 2048  # gradir's own prompts take up to 1,000 tokens of this tokenizer
 _ALONE = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -35,10 +35,21 @@ _ALONE = {
 
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a random Qwen2 with a chat template and a context of 512 tokens."""
+    """The folder of a random Qwen2 with a chat template, which seldom writes pieces of characters.
+
+    A third of its tokens are such pieces, and answers that hold one are no queries: the commands would keep next to nothing.
+    """
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
     from tests.llm.tiny import make_tiny
 
-    return make_tiny(tmp_path_factory.mktemp("llm") / "tiny", context=CONTEXT)
+    folder = make_tiny(tmp_path_factory.mktemp("llm") / "tiny", context=CONTEXT)
+    tokenizer, weights = AutoTokenizer.from_pretrained(folder), load_file(folder / "model.safetensors")
+    pieces = [token for token in range(len(tokenizer)) if "\ufffd" in tokenizer.decode([token])]
+    weights["lm_head.weight"][pieces] *= 0.5
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 class VLLMServer:
@@ -57,10 +68,11 @@ class VLLMServer:
         return self
 
     def _start(self) -> None:
-        # 16 prompts of 512 tokens are never computed in pieces: the CPU build dies of that where a draw has a seed.
+        # 16 prompts as long as the context are never computed in pieces: the CPU build dies of that where a draw has a seed.
         words = f"""-m vllm.entrypoints.openai.api_server --model {self.model} --served-model-name {NAME}
             --host 127.0.0.1 --port {self.port} --dtype float32 --max-model-len {CONTEXT} --enforce-eager --block-size 32
-            --enable-prompt-tokens-details --max-num-seqs 16 --max-num-batched-tokens 8192 --gpu-memory-utilization 0.2"""
+            --enable-prompt-tokens-details --max-num-seqs 16 --max-num-batched-tokens {16 * CONTEXT}
+            --gpu-memory-utilization 0.2"""
         with self.log.open("ab") as log:
             command = [sys.executable, *words.split()]
             self.process = subprocess.Popen(
@@ -139,6 +151,27 @@ def offline(tiny_llm: Path) -> Iterator[Any]:
     engine = open_engine(str(tiny_llm), None, {**options, "kv_cache_memory_bytes": str(2**28)})
     yield engine
     engine.close()
+
+
+class Said(NamedTuple):
+    """What a command said: its exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def generate(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`generate("queries", "--corpus", …)`: `gradir generate queries --corpus …`, in this process."""
+    from gradir.generate.__main__ import main
+
+    def run(*words: object) -> Said:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return Said(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

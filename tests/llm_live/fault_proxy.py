@@ -40,6 +40,7 @@ class FaultProxy:
 
     Attributes:
         fault: Called with the number of the request (from 0) and its body; "" passes it on.
+        answer: Called with the body of a request; what it returns takes the place of the model's text. None leaves that.
         seen: All requests for an answer.
         bare: Tell of the models no more than their names and lengths.
     """
@@ -47,6 +48,7 @@ class FaultProxy:
     def __init__(self, upstream: str, port: int):
         self.upstream, self.port = upstream, port
         self.fault: Callable[[int, dict[str, Any]], str] = lambda number, body: ""
+        self.answer: Callable[[dict[str, Any]], str | None] = lambda body: None
         self.seen: list[Seen] = []
         self.bare = False
         self.url = f"http://127.0.0.1:{port}/v1"
@@ -114,6 +116,9 @@ class FaultProxy:
         headers = {"Content-Type": request.content_type} if content else {}
         async with self._session.request(request.method, url, data=content or None, headers=headers) as answer:
             status, body = answer.status, await answer.read()
+        text = self.answer(json.loads(content)) if request.path.endswith("completions") and status == 200 else None
+        if text is not None:
+            body = _with_text(body, text)
         return await self._changed(request, status, body, fault)
 
     async def _changed(self, request: web.Request, status: int, body: bytes, fault: str) -> web.StreamResponse:
@@ -133,6 +138,18 @@ class FaultProxy:
             told = [{key: one[key] for key in ("id", "max_model_len", "owned_by")} for one in json.loads(body)["data"]]
             body = json.dumps({"data": told}).encode()
         return web.Response(status=status, body=body, content_type="application/json")
+
+
+def _with_text(body: bytes, text: str) -> bytes:
+    """The model's answer in other words; its log-probabilities stay those of its own."""
+    value = json.loads(body)
+    for choice in value["choices"]:
+        choice["finish_reason"] = "stop"
+        if "message" in choice:
+            choice["message"]["content"] = text
+        else:
+            choice["text"] = text
+    return json.dumps(value).encode()
 
 
 def _refusal(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:

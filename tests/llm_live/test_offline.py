@@ -71,10 +71,10 @@ def test_replies_come_while_others_are_still_written(offline):
 
 
 def test_what_vllm_refuses_is_an_error_of_its_own(offline, replies):
-    requests = [Request("The wing"), Request("spar " * 600), Request(""), Request("a\ud800b"), Request(PROMPTS[2])]
+    requests = [Request("The wing"), Request("spar " * 2500), Request(""), Request("a\ud800b"), Request(PROMPTS[2])]
     found = replies(offline, requests)
     assert [reply.error is None for reply in found] == [True, False, False, False, True]
-    assert "maximum context length is 512" in found[1].error
+    assert "maximum context length is 2048" in found[1].error
 
 
 def test_context_and_tokens_need_no_weights(tiny_llm):
@@ -86,7 +86,7 @@ def test_context_and_tokens_need_no_weights(tiny_llm):
     assert engine.count("日本語 🚀") == Tokenizer(str(tiny_llm)).count("日本語 🚀")
     assert engine.cut("The wing spar", 1) == Tokenizer(str(tiny_llm)).cut("The wing spar", 1)
     assert engine._opened is None
-    assert open_engine(str(tiny_llm), None, {}).context == 512
+    assert open_engine(str(tiny_llm), None, {}).context == 2048
 
 
 def test_an_option_that_vllm_does_not_know(tiny_llm, tmp_path):

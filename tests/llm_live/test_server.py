@@ -139,10 +139,10 @@ def test_a_server_without_structured_outputs_is_given_a_response_format(proxy, o
 
 
 def test_a_prompt_that_is_too_long_is_an_error_of_its_own(server, open_openai, replies):
-    requests = [Request(PROMPT), Request("spar " * 600), Request(""), Request("a\ud800b"), Request(CHAT)]
+    requests = [Request(PROMPT), Request("spar " * 2500), Request(""), Request("a\ud800b"), Request(CHAT)]
     found = replies(open_openai(server.url), requests)
     assert [reply.error is None for reply in found] == [True, False, False, False, True]
-    assert "maximum context length is 512" in found[1].error
+    assert "maximum context length is 2048" in found[1].error
 
 
 def test_tokens_that_came_from_the_cache_are_counted(ask):
@@ -171,7 +171,7 @@ def test_counting_and_cutting(way, proxy, server, open_openai, tiny_llm):
             assert engine.count(cut) <= most
             if cut != text:
                 assert engine.count(text[: len(cut) + 1]) > most
-    assert engine.context == 512
+    assert engine.context == 2048
 
 
 def test_it_equals_transformers(server, open_openai, replies, tiny_llm):
