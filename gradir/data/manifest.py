@@ -143,6 +143,8 @@ class Job:
         config: What decides the result besides the inputs; JSON values.
         inputs: Files and folders read. What is no path (a hub name) is recorded by name.
         overwrite: Start afresh, removing what gradir made at `output`; other files are never removed.
+        replaced: With `overwrite`, leave what stands there until the new folder takes its place (`atomic.new_folder` with
+            `replace`): a job that fails costs nothing.
         resumable: The artefact is a folder that is filled step by step; what an interrupted job left is kept.
         beside: The manifest of the folder shall stand beside it.
 
@@ -163,6 +165,7 @@ class Job:
         overwrite: bool = False,
         resumable: bool = False,
         beside: bool = False,
+        replaced: bool = False,
     ):
         self.output, self._stands_beside = Path(output), beside
         self.started = time.perf_counter()
@@ -178,7 +181,7 @@ class Job:
         }
         self._partial = self.output / "manifest.partial.json" if resumable else None
         if overwrite:
-            _remove(self.output)
+            _remove(self.output, only_check=replaced)
         else:
             self._compare()
         if not self.finished:
@@ -299,15 +302,16 @@ def _make_folder(folder: Path) -> None:
         raise InputError(folder, f"cannot be made a folder ({error.strerror})", "Choose another --output") from None
 
 
-def _remove(output: Path) -> None:
+def _remove(output: Path, only_check: bool = False) -> None:
     """Remove an artefact made by gradir; anything else is not ours to remove, and then nothing is."""
     if not output.exists() or (output.is_dir() and _is_empty(output)):
         return
     if output.is_file():
         if not _is_ours(_beside(output)):
             raise GradirError(f"{output} was not made by gradir; not overwritten. {_BY_HAND}")
-        _beside(output).unlink()
-        output.unlink()
+        if not only_check:
+            _beside(output).unlink()
+            output.unlink()
         return
     whole, partial = manifest_path(output), output / _OWN[1]
     foreign = []
@@ -319,6 +323,8 @@ def _remove(output: Path) -> None:
     if foreign:
         shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise GradirError(f"{output} holds files that gradir did not make ({shown}); not overwritten. {_BY_HAND}")
+    if only_check:
+        return
     if whole == _beside(output):
         whole.unlink()
     shutil.rmtree(output)

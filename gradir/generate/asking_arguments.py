@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradir.data.list_order import salt
-from gradir.errors import GradirError, nearest
+from gradir.errors import GradirError
 from gradir.generate.prompts import Prompt
 from gradir.llm.records import Sampling
 
 if TYPE_CHECKING:
     from gradir.llm.client import LLM
+    from gradir.llm.given import Given
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _OF_THE_PROMPT = ("context", "max_model_len", "tokenizer")  # options that decide where a document is cut
 
 
@@ -58,25 +57,23 @@ class Asking:
 
     def problems(self) -> list[str]:
         """What is wrong with the arguments, a line each."""
-        from gradir.llm import ENGINES
-
-        engine, colon, model = self.llm.partition(":")
         found = []
-        if not colon or not model or engine not in ENGINES:
-            hint = nearest(engine, ENGINES) if colon else ""
-            found.append(f"--llm {self.llm} is not one of " + ", ".join(f"{one}:MODEL" for one in ENGINES) + hint)
-        else:
-            found += self._model_problems()
+        try:
+            engine = self._given.engine
             if (engine == "openai") != (self.base_url is not None):
                 found.append("--base-url and --llm openai:MODEL need each other")
+        except GradirError as error:
+            found.append(str(error))
         if self.temperature is not None and not (0 <= self.temperature < math.inf):
             found.append(f"--temperature {self.temperature} is not 0 or above")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             found.append(f"--top-p {self.top_p} is not above 0 and at most 1")
         if self.max_tokens is not None and self.max_tokens < 1:
             found.append(f"--max-tokens {self.max_tokens} is below 1")
-        if self.store.resolve() == self.output.resolve():
-            found.append(f"--requests {self.store} is the output: the store stands beside it")
+        if self.output.resolve() in (self.store.resolve(), *self.store.resolve().parents):
+            found.append(
+                f"--requests {self.store} is in the output, which is replaced as a whole: the store stands beside it"
+            )
         return found
 
     def sampling(self, temperature: float = 0.0, max_tokens: int = 64, **more: Any) -> Sampling:
@@ -94,9 +91,9 @@ class Asking:
 
     def config(self) -> dict[str, Any]:
         """What of all this decides the result, for the manifest."""
-        model, options = self._opening
+        options = self._given.options
         return {
-            "model": model,
+            "model": self.model(),
             "prompt": self.prompt.name,
             "prompt_digest": self.prompt.digest,
             "temperature": self.temperature,
@@ -112,24 +109,13 @@ class Asking:
         Raises:
             GradirError: No such model, or options that cannot be read.
         """
-        return self._opening[0]
+        return self._given.identity
 
     @cached_property
-    def _opening(self) -> tuple[str, dict[str, str]]:
-        """The name of the model, and the options of its engine."""
-        from gradir.llm.given import deciding, read_given
-        from gradir.llm.identity import model_identity
+    def _given(self) -> Given:
+        from gradir.llm.given import read_llm
 
-        engine, _, model = self.llm.partition(":")
-        options, _ = read_given(engine, self.options)
-        return f"{engine}:{model if engine == 'openai' else model_identity(model)}{deciding(options)}", options
-
-    def _model_problems(self) -> list[str]:
-        try:
-            self.model()
-        except GradirError as error:
-            return [str(error)]
-        return []
+        return read_llm(self.llm, self.options)
 
     @contextmanager
     def opened(self) -> Iterator[LLM]:
@@ -141,20 +127,6 @@ class Asking:
             yield llm
         finally:
             llm.close()
-
-
-@contextmanager
-def room_on_disk(asking: Asking) -> Iterator[None]:
-    """Around the writing of an output: a full disk is an error that says what stays."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        raise GradirError(
-            f"{asking.output} cannot be written ({error.strerror or error}). Finished requests stay in {asking.store}: make "
-            "room, and the same command goes on from there."
-        ) from None
 
 
 def seed_of(seed: int, *names: str) -> int:

@@ -70,6 +70,7 @@ def audit(
     from gradir.generate.audit.findings import findings
     from gradir.generate.audit.measures import contaminated, measured
     from gradir.generate.filters.contamination import held_out
+    from gradir.generate.writing import apart, room_on_disk
 
     input, output = Path(input), Path(output)
     duplicates = None if duplicates is None or duplicates > 1 else duplicates
@@ -79,7 +80,9 @@ def audit(
         config = {"against_split": against_split if against else None, "ngram": ngram, "duplicates": duplicates}
         config |= {"against_similarity": against_similarity, "language": language, "seed": seed, "dtype": dtype}
         config |= {"scored_by": "reranker" if reranker else "scores" if scores else None}
-        job = Job(output, "gradir generate audit", config, _inputs(source, scores, reranker, tests), overwrite)
+        inputs = _inputs(source, scores, reranker, tests)
+        apart(output, inputs)
+        job = Job(output, "gradir generate audit", config, inputs, overwrite, replaced=True)
         then = _next(source)
         if job.finished:
             return Outcome(output, f"{output} is finished; nothing to do", then)
@@ -91,7 +94,7 @@ def audit(
             summary["monotone"]["by"] = str(reranker or scores)
         summary = {"format": 1, "input": str(input), **summary}
         summary["findings"] = findings(summary)
-        with new_folder(output, replace=True) as folder:
+        with room_on_disk(output), new_folder(output, replace=True) as folder:
             plots = _drawn(folder, found, summary, made)
             blocks = page.blocks_of(summary, plots)
             for name, text in (("audit.md", page.markdown(blocks)), ("audit.html", page.page(blocks, folder))):

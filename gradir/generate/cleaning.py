@@ -25,14 +25,18 @@ _QUOTES = {
     "『": "』",
     "*": "*",
 }
-_CHAT_CUE = (
-    r"(?:search )?(?:query|queries|question|words|keywords|title|claim|statement|answer)"  # how chat models begin
+_CHAT_CUE = (  # how chat models begin
+    r"(?:search )?(?:query|queries|question|words|keywords|title|claim|statement|answer)(?: of grade \d)?"
 )
-_SPECIAL = re.compile(r"<[|｜][^<>]{1,80}>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>")
+SPECIAL = re.compile(  # what models end answers, or begin turns of a chat with
+    r"<[|｜][^|｜<>\n]{1,60}[|｜]>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>|<</?SYS>>"
+)
 _AGAIN = re.compile(r"(.{1,80}?)\1{3,}", re.DOTALL)  # something four times or more, one right after another
 _LONG_AGAIN = 24  # characters of all of them together: "no, no, no, no" is language
 
-REASONS = ("empty", "marker", "repetition", "duplicate")
+BROKEN = "\ufffd"  # what a piece of a character is decoded as
+
+REASONS = ("empty", "broken", "marker", "repetition", "duplicate")
 
 
 class Cleaned(NamedTuple):
@@ -45,11 +49,12 @@ class Cleaned(NamedTuple):
 class Cleaner:
     """Cleans the answers to a prompt.
 
-    Dropped are white space at the ends, a thought (`<think>…</think>`), a first line that only announces the query and ends with
-    a colon, the prompt's own cue, list marks, and quotation marks or emphasis around the whole. Of what is left the first
-    line is the query. It is refused where it has no letter or digit (`empty`), holds one of the prompt's labels, such as
-    "Document:", or a special token (`marker`), or where something that follows on itself at least three times makes up 24
-    characters or more (`repetition`).
+    Dropped are white space at the ends, the piece of a character at which an answer was cut off, a thought (`<think>…</think>`),
+    a first line that only announces the query and ends with a colon, the prompt's own cue, list marks, and quotation marks or
+    emphasis around the whole. Of what is left the first line is the query. It is refused where it has no letter or digit
+    (`empty`), holds a piece of a character elsewhere (`broken`), one of the prompt's labels, such as "Document:", or a special
+    token (`marker`), or where something that follows on itself at least three times makes up 24 characters or more
+    (`repetition`).
 
     Args:
         prompt: What was asked.
@@ -64,10 +69,12 @@ class Cleaner:
 
     def clean(self, answer: str) -> Cleaned:
         """The query in an answer."""
-        text = self._without_frame(_first_line(_THOUGHT.sub("", answer, count=1)))
+        text = self._without_frame(_first_line(_THOUGHT.sub("", answer.rstrip(f"{BROKEN} \n"), count=1)))
         if not re.search(r"\w", text):
             return Cleaned(text, "empty")
-        if _SPECIAL.search(text) or (self._marker and self._marker.search(text)):
+        if BROKEN in text:
+            return Cleaned(text, "broken")
+        if SPECIAL.search(text) or (self._marker and self._marker.search(text)):
             return Cleaned(text, "marker")
         if any(len(found[0]) >= _LONG_AGAIN for found in _AGAIN.finditer(f"{text.lower()} ")):
             return Cleaned(text, "repetition")

@@ -17,6 +17,7 @@ from gradir.generate.render import Model, as_data
 from gradir.generate.wanted_pairs import Wanted
 from gradir.generate.written_pairs import Pair
 
+_FREQUENT = 2000  # words that lists are made of
 _SENTENCE_END = re.compile(r"""[.!?。！？]["'”’)\]]*(?=\s|$)""")
 
 
@@ -50,14 +51,15 @@ def sentence_answers(
 def word_answers(wanted: Wanted, prompts: Prompts, documents: Iterator[Document]) -> Iterator[Pair]:
     """Lists of distinct words, each as likely as any other, and the same list from a random place of its first half to its end.
 
-    Nothing but the list tells what comes next: with words as frequent as in texts a small model learns these frequencies, and
-    to copy much later. Needs all distinct words of the documents in memory.
+    Nothing but the list tells what comes next. The words are the most frequent ones, which are single tokens of a tokenizer
+    learned on these texts: of rare words, which fall into pieces that occur again and again, a model learns to spell long
+    before it copies. Needs all distinct words of the documents in memory.
     """
-    ids, words = [], set[str]()
+    ids, words = [], Counter[str]()
     for document in documents:
         ids.append(document.docid)
         words.update(as_data(document.contents).split())
-    known = sorted(words)
+    known = sorted(nsmallest(_FREQUENT, words, key=lambda word: (-words[word], word)))
     for docid in ids:
         for number in range(wanted.per_document):
             chance = np.random.default_rng(salt(wanted.seed, "words", docid, number))

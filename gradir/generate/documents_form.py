@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from gradir.generate.cleaning import BROKEN, SPECIAL
 from gradir.llm.asking import Unusable
 
 _NAME = re.compile(r"(?:grade[ _-]?)?([0-3])", re.IGNORECASE)
@@ -21,6 +22,7 @@ _FENCED = re.compile(r"\s*```\w*\s*\n?(.*?)(?:```.*)?\s*", re.DOTALL)
 _PREAMBLE = re.compile(
     r"(?:sure|certainly|of course|okay|ok|here (?:is|are)|here's|here’s)\b[^\n]{0,160}:\s*(?:\n+|$)", re.IGNORECASE
 )
+_CUE = re.compile(r"\**(?:passage|document)(?: of grade [0-3])?\**:\**\s*", re.IGNORECASE)
 _REFUSAL = re.compile(
     r"\bas an? (?:ai\b|(?:large )?language model)"
     r"|\bI(?: am|['’]m)? (?:cannot|can['’]t|can not|won['’]t|will not|unable to|not able to) "
@@ -29,10 +31,9 @@ _REFUSAL = re.compile(
 )
 _REFUSAL_WITHIN = 300  # characters; further on, a document may well quote one
 _PIECE, _REPEATS_FROM = 8, 64  # characters
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_PIECES = re.compile(f"[\ud800-\udfff{BROKEN}]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_LABEL = re.compile(r"^([^\W\d_][^{}\n:.]{0,40}):", re.MULTILINE)
-_SPECIAL = re.compile(r"<\|\w+\|>|\[/?INST\]|<(?:start|end)_of_turn>|<</?SYS>>|<｜[^｜\n]{1,40}｜>")
+_LABEL = re.compile(r"^([^\W\d_](?:[^{}\n:.]|\{grade\}){0,40}):", re.MULTILINE)
 LEVELS = {
     3: "perfectly relevant: all of it is about the query, and it holds the exact answer",
     2: "highly relevant: it answers in part, or the answer is unclear or hidden among other matter",
@@ -100,8 +101,8 @@ def parse_all(text: str, grades: Collection[int]) -> dict[int, str]:
 
 
 def parse_one(text: str) -> str:
-    """The document of an answer that is a document and nothing else; a thought before it, fences, a line that announces it
-    and quotation marks around it are taken off.
+    """The document of an answer that is a document and nothing else; a thought before it, fences, a line or a
+    label that announces it and quotation marks around it are taken off.
 
     Raises:
         Unusable: It is empty.
@@ -110,6 +111,7 @@ def parse_one(text: str) -> str:
     fenced = _FENCED.fullmatch(text) if text.lstrip().startswith("```") else None
     found = (fenced[1] if fenced else text).strip()
     found = _PREAMBLE.sub("", found, count=1) if _PREAMBLE.match(found) else found
+    found = _CUE.sub("", found, count=1) if _CUE.match(found) else found
     for begin, end in ('""', "“”"):
         inner = found[1:-1]
         if len(found) > 1 and found[0] == begin and found[-1] == end and begin not in inner and end not in inner:
@@ -140,11 +142,11 @@ def check(texts: Iterable[str], markers: re.Pattern[str] | None = None) -> None:
             raise Unusable("refusal")
         if plain in seen:
             raise Unusable("text of another grade")
-        if _SPECIAL.search(text) or (markers and markers.search(text)):
+        if SPECIAL.search(text) or (markers and markers.search(text)):
             raise Unusable("marker of the prompt")
         if repeats(text):
             raise Unusable("endless repetition")
-        if _HALF_A_PAIR.search(text):
+        if _PIECES.search(text):
             raise Unusable("broken characters")
         seen.add(plain)
 
@@ -156,7 +158,8 @@ def markers_of(*templates: str) -> re.Pattern[str] | None:
         templates: Of the prompt: how an example is shown, and what a request adds.
     """
     labels = sorted({label for template in templates for label in _LABEL.findall(template)})
-    return re.compile(rf"^\s*(?:{'|'.join(map(re.escape, labels))}):", re.MULTILINE) if labels else None
+    patterns = (re.escape(label).replace(re.escape("{grade}"), "[0-3]") for label in labels)
+    return re.compile(rf"^\s*(?:{'|'.join(patterns)}):", re.MULTILINE) if labels else None
 
 
 def folded(text: str) -> str:
@@ -182,8 +185,8 @@ def repeats(text: str) -> bool:
 
 
 def _clean(text: str) -> str:
-    """Without control characters, nor white space at the ends."""
-    return _CONTROL.sub(" ", text).strip()
+    """Without control characters, nor white space at the ends; nor the piece of a character that was cut off."""
+    return _CONTROL.sub(" ", text.rstrip(f"{BROKEN} \n")).strip()
 
 
 def _strict(text: str) -> list[tuple[int, Any]] | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradir.data.jsonl import FORMAT
 from gradir.data.list_order import salt
+from gradir.data.qrels import read_qrels
 from gradir.data.topics import read_topics
 from gradir.errors import GradirError
 from gradir.generate.asking_arguments import Asking, measured
@@ -53,14 +54,21 @@ def run(
     return tally
 
 
-def queries_of(topics: str, limit: int | None, seed: int) -> Iterator[Source]:
-    """Queries in the order of the file: all, or some drawn by the seed; those of a smaller limit are among those of a larger."""
+def queries_of(topics: str, qrels: str | None, limit: int | None, seed: int) -> Iterator[Source]:
+    """Queries in the order of the file: all, or those that are judged, or some of them, drawn by the seed; those of a smaller
+    limit are among those of a larger."""
+    judged = None if qrels is None else read_qrels(qrels)
+
+    def meant() -> Iterator[Source]:
+        queries = read_topics(topics)
+        yield from (Source(query.qid, query.text) for query in queries if judged is None or query.qid in judged)
+
     if limit is None:
-        yield from (Source(query.qid, query.text) for query in read_topics(topics))
+        yield from meant()
         return
-    qids = (query.qid for query in read_topics(topics))
+    qids = (query.id for query in meant())
     drawn = set(nsmallest(limit, qids, key=lambda qid: (salt(seed, "queries", qid), qid)))
-    yield from (Source(query.qid, query.text) for query in read_topics(topics) if query.qid in drawn)
+    yield from (query for query in meant() if query.id in drawn)
 
 
 def write(files: Files, source: Source, texts: list[Written], asking: Asking, model: str) -> None:

@@ -33,6 +33,7 @@ def documents(
     llm: str,
     output: Path,
     topics: str | None = None,
+    qrels: str | None = None,
     from_documents: str | None = None,
     prompt: str | None = None,
     one_by_one: bool = False,
@@ -72,6 +73,7 @@ def documents(
         llm: hf:MODEL, vllm:MODEL, or openai:MODEL with --base-url.
         output: Folder to be made.
         topics: Queries: BEIR folder or queries.jsonl, TSV, TREC topics, ir_datasets:NAME, a name that Pyserini knows.
+        qrels: Write for those of the topics that these judgements name: a BEIR folder's queries.jsonl holds the test queries too.
         from_documents: In place of --topics a corpus; queries are written for which a document has each grade.
         prompt: Name (gradir generate prompt list --kind documents) or a YAML file (default: sycl, sycl-each with
             --one-by-one, graded-queries or graded-queries-each with --from-documents).
@@ -105,6 +107,7 @@ def documents(
 
     wanted = Wanted(
         topics,
+        qrels,
         from_documents,
         one_by_one,
         tuple(grades or GRADES),
@@ -122,8 +125,13 @@ def documents(
     if problems:
         raise GradirError("cannot generate documents: " + "; ".join(problems))
     from gradir.data.manifest import Job
+    from gradir.generate.writing import apart
 
-    job = Job(output, "gradir generate documents", {**asking.config(), **wanted.config()}, wanted.inputs(), overwrite)
+    inputs = wanted.inputs()
+    apart(asking.output, inputs)
+    job = Job(
+        output, "gradir generate documents", {**asking.config(), **wanted.config()}, inputs, overwrite, replaced=True
+    )
     then = _next(job.output, from_documents)
     if job.finished:
         return Outcome(job.output, f"{output} is finished; nothing to do", then)
@@ -131,7 +139,7 @@ def documents(
         tally = _run(model, asking, wanted, job)
         paid = account(model)
     made = "documents" if from_documents is None else "queries"
-    said = f"{output}: {tally.counts['texts']:,} {made}; {paid}, {job.seconds():.1f} s{tally.warning()}"
+    said = f"{output}: {tally.counts['texts']:,} {made}; {paid}, {job.seconds():.1f} s{tally.warning()}{_leaked(wanted, output)}"
     return Outcome(job.output, said, then, tally.table(wanted.grades))
 
 
@@ -139,13 +147,26 @@ def _run(model: LLM, asking: Asking, wanted: Wanted, job: Job) -> Tally:
     from gradir.generate import documents_job, graded_queries
 
     if wanted.topics is not None:
-        sources = documents_job.queries_of(wanted.topics, wanted.limit, asking.seed)
+        sources = documents_job.queries_of(wanted.topics, wanted.qrels, wanted.limit, asking.seed)
         return documents_job.run(model, asking, wanted, job, sources, documents_job.FILES, documents_job.write)
     from gradir.data.texts import Texts
 
     with Texts(str(wanted.documents)) as texts:
         sources = graded_queries.sources(texts, wanted.limit, asking.seed)
         return documents_job.run(model, asking, wanted, job, sources, graded_queries.FILES, graded_queries.write)
+
+
+def _leaked(wanted: Wanted, output: Path) -> str:
+    """How many of the queries will be tested with; empty if none."""
+    if wanted.tests is None:
+        return ""
+    from gradir.data.qrels import read_qrels
+    from gradir.data.topics import read_topics
+
+    judged = read_qrels(wanted.tests)
+    number = sum(query.qid in judged for query in read_topics(output))
+    fix = f"leave them out of training, or name those that are meant: --qrels {wanted.tests.with_name('train.tsv')}"
+    return f"\n{number:,} of the queries are judged in {wanted.tests}: {fix}" if number else ""
 
 
 def _next(output: Path, corpus: str | None) -> str:

@@ -15,6 +15,7 @@ from gradir.data.texts import Texts
 from gradir.data.topics import read_topics
 from gradir.errors import GradirError, InputError
 
+_BEST = 3  # grade of the document that a query was written to fit
 _SPARE = 64  # pairs looked at for each example wanted: some have no text, or share a query or a document
 
 
@@ -41,7 +42,8 @@ def read_examples(source: str, texts: Texts, topics: str | None, shots: int, see
 
     Args:
         source: A JSON Lines file, each line with `query` and `document` and any other slots that the prompt shows, optionally `qid`
-            and `docid`; or a folder that `gradir generate queries` or `filter` wrote; or judgements (BEIR, TREC,
+            and `docid`; or a folder that `gradir generate queries` or `filter` wrote, of whose graded queries those of grade 3
+            are examples; or judgements (BEIR, TREC,
             `ir_datasets:NAME`, a name that Pyserini knows): of each query the documents of its best grade are examples.
         texts: Where documents are, by id.
         topics: The queries of judgements; None: of the BEIR folder in which the judgements stand.
@@ -112,7 +114,8 @@ def _topics(source: str, topics: str | None) -> str:
 def _generated(path: Path) -> Iterator[Pair]:
     for line, value in read_objects(path):
         qid, docid, query = (text_field(path, line, value, (name,)) for name in ("qid", "docid", "query"))
-        yield Pair(qid, docid, 1, query)
+        if value.get("grade", _BEST) == _BEST:
+            yield Pair(qid, docid, _BEST, query)
 
 
 def _first(pairs: Iterable[Pair], shots: int, seed: int) -> list[Pair]:

@@ -127,10 +127,17 @@ def _filter(chosen: Chosen, output: Path, dry_run: bool, overwrite: bool) -> Out
     from gradir.data.manifest import Job
     from gradir.generate.filters.applied import apply, table
     from gradir.generate.generated import write_without
+    from gradir.generate.writing import apart, room_on_disk
 
     with chosen.source() as source:
         then = f"gradir generate audit --input {shlex.quote(str(output))} --output AUDIT"
-        job = None if dry_run else Job(output, "gradir generate filter", chosen.config(), chosen.inputs(), overwrite)
+        inputs = [] if dry_run else chosen.inputs()
+        apart(output, inputs)
+        job = (
+            None
+            if dry_run
+            else Job(output, "gradir generate filter", chosen.config(), inputs, overwrite, replaced=True)
+        )
         if job and job.finished:
             return Outcome(output, f"{output} is finished; nothing to do", then)
         applied = apply(chosen, source)
@@ -139,7 +146,7 @@ def _filter(chosen: Chosen, output: Path, dry_run: bool, overwrite: bool) -> Out
             raise GradirError(f"nothing is left:\n{table(counts)}")
         if not job:
             return Outcome(None, f"{source.folder}: nothing was written (--dry-run)", "", table(counts))
-        with new_folder(output, replace=True) as folder:
+        with room_on_disk(output), new_folder(output, replace=True) as folder:
             written = write_without(source, applied.kept, folder)
             applied.write_dropped(folder / "dropped.jsonl")
             counts["written"] = written

@@ -80,7 +80,10 @@ def judged_examples(
         documents = _documents(judged[qid], texts, grades, seed, qid)
         if len(documents) == len(grades) and queries.get(qid, "").strip() and len(found) < shots:
             found.append(GradedExample(queries[qid], documents, qid))
-    _enough(qrels, found, shots)
+    scale = (
+        "; grades are read as TREC's, so that for judgements of 0 and 1, relevant or not, a file of examples is needed"
+    )
+    _enough(qrels, found, shots, scale)
     return found
 
 
@@ -113,10 +116,10 @@ def is_file_of_examples(source: str) -> bool:
     return suffix(source) == ".jsonl"
 
 
-def _enough(source: str | Path, found: Sequence[GradedExample], shots: int) -> None:
+def _enough(source: str | Path, found: Sequence[GradedExample], shots: int, fix: str = "") -> None:
     if len(found) < shots:
         problem = f"has {len(found)} examples with a text at each grade, {shots} are wanted"
-        raise InputError(source, problem, "Lower --shots, or name fewer --grades")
+        raise InputError(source, problem, f"Lower --shots, or name fewer --grades{fix}")
 
 
 def _documents(of: Mapping[str, int], texts: Texts, grades: Sequence[int], seed: int, qid: str) -> dict[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -21,14 +21,15 @@ from gradir.generate.agreement import agreement
 from gradir.generate.asking_arguments import Asking, measured, seed_of
 from gradir.generate.judged_pairs import Pair, Wanted
 from gradir.generate.judging import NAMES, Judgement, judgement
-from gradir.generate.render import Fitter
+from gradir.generate.render import Fitted, Fitter, Model
 from gradir.generate.writing import Files, columns, new_output, unanswered
-from gradir.llm.asking import Unusable, ask_valid
+from gradir.llm.asking import NOTE_TOKENS, Unusable, ask_valid
 from gradir.llm.records import Choice, Request, Sampling
 
 if TYPE_CHECKING:
     from gradir.llm.client import LLM
 
+_DEFAULTS: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1}  # where neither flag nor prompt says
 _TOP = 20  # likeliest tokens: some engines rank them before they rule out those that are not allowed
 
 
@@ -38,7 +39,7 @@ class Tally:
 
     Attributes:
         pairs: Asked about.
-        cut: Documents that lost their end.
+        cut: Documents that lost their end, or whose query did.
         kept: Judged.
         soft: Of them those with probabilities.
         failed: Requests without an answer.
@@ -100,14 +101,11 @@ def judged(
     llm: LLM, asking: Asking, wanted: Wanted, pairs: Iterable[Pair], found: Tally
 ) -> Iterator[tuple[Pair, Judgement]]:
     """(pair, what the model thinks of it), in order; streamed."""
-    waiting: deque[Pair] = deque()
-    requests = _requests(llm, asking, wanted, pairs, waiting, found)
-    for answer in ask_valid(llm, requests, _grade, wanted.attempts):
-        pair = waiting.popleft()
+    for pair, answer in ask_valid(llm, _requests(llm, asking, wanted, pairs, found), _judged, wanted.attempts):
         if answer.reply.error is not None:
             found.failed, found.error = found.failed + 1, found.error or answer.reply.error
             continue
-        one = judgement(answer.reply.choices[0]) if answer.value is not None else None
+        one = answer.value
         if one is None:
             found.dropped[str(answer.reason)] += 1
             continue
@@ -119,32 +117,54 @@ def judged(
 
 def _sampling(asking: Asking, wanted: Wanted) -> Sampling:
     """How a grade is asked for: where the answer is one token, as one of four, with their log-probabilities."""
-    sampling = asking.sampling(temperature=0.0, max_tokens=1)
+    sampling = asking.sampling(**_DEFAULTS)
     if sampling.max_tokens > 1:
         return sampling
     choice, top = NAMES if wanted.structured else None, _TOP if wanted.log_probs else None
     return replace(sampling, choice=choice, logprobs=top)
 
 
+class Prompts:
+    """The prompts of pairs, each of which fits the context: documents are cut, and queries that fill a quarter of it.
+
+    Args:
+        llm: Counts and cuts.
+        asking: The prompt.
+        document_tokens: Most tokens of a document; None: as many as fit.
+    """
+
+    def __init__(self, llm: Model, asking: Asking, document_tokens: int | None):
+        sampling = asking.sampling(**_DEFAULTS)
+        spare = NOTE_TOKENS if sampling.temperature == 0 else 0
+        self._llm, self._longest = llm, llm.context // 4
+        self._fitter = Fitter(llm, asking.prompt, None, "document", sampling.max_tokens + spare, document_tokens)
+
+    def of(self, query: str, document: str) -> Fitted:
+        """The prompt of a pair."""
+        asked = query
+        if len(query.encode("utf-8", "surrogatepass")) > self._longest:  # there are hardly more tokens than bytes
+            asked = self._llm.cut(query, self._longest)
+        fitted = self._fitter.fit({"query": asked, "document": document})
+        return Fitted(fitted.prompt, fitted.cut or len(asked) < len(query))
+
+
 def _requests(
-    llm: LLM, asking: Asking, wanted: Wanted, pairs: Iterable[Pair], waiting: deque[Pair], found: Tally
-) -> Iterator[Request]:
-    sampling = _sampling(asking, wanted)
-    fitter = Fitter(llm, asking.prompt, None, "document", sampling.max_tokens, wanted.document_tokens)
+    llm: LLM, asking: Asking, wanted: Wanted, pairs: Iterable[Pair], found: Tally
+) -> Iterator[tuple[Pair, Request]]:
+    sampling, prompts = _sampling(asking, wanted), Prompts(llm, asking, wanted.document_tokens)
     for pair in pairs:
-        fitted = fitter.fit({"query": pair.query, "document": pair.document})
+        fitted = prompts.of(pair.query, pair.document)
         found.pairs += 1
         found.cut += fitted.cut
-        waiting.append(pair)
         seed = seed_of(asking.seed, pair.qid, pair.docid) if sampling.temperature > 0 else None
-        yield Request(fitted.prompt, replace(sampling, seed=seed))
+        yield pair, Request(fitted.prompt, replace(sampling, seed=seed))
 
 
-def _grade(text: str) -> int:
-    found = judgement(Choice(text))
+def _judged(pair: Pair, choice: Choice) -> Judgement:
+    found = judgement(choice)
     if found is None:
         raise Unusable("no grade in the answer")
-    return found.grade
+    return found
 
 
 def _write(

@@ -100,8 +100,13 @@ def judgements(
     if problems:
         raise GradirError("cannot judge: " + "; ".join(problems))
     from gradir.data.manifest import Job
+    from gradir.generate.writing import apart
 
-    job = Job(output, "gradir generate judgements", {**asking.config(), **wanted.config()}, wanted.inputs(), overwrite)
+    inputs = wanted.inputs()
+    apart(asking.output, inputs)
+    job = Job(
+        output, "gradir generate judgements", {**asking.config(), **wanted.config()}, inputs, overwrite, replaced=True
+    )
     then = _next(job.output, wanted.folder, wanted.runs)
     if job.finished:
         return Outcome(job.output, f"{output} is finished; nothing to do", then, _agreement(job.output))

@@ -19,7 +19,7 @@ from gradir.errors import GradirError
 from gradir.generate.asking_arguments import Asking, measured, seed_of
 from gradir.generate.cleaning import Cleaner
 from gradir.generate.examples import Example, read_examples
-from gradir.generate.queries_tally import Tally
+from gradir.generate.queries_tally import Tally, table
 from gradir.generate.render import Fitted, Fitter, Model, Ours, as_data
 from gradir.generate.sampling import Draw, strata
 from gradir.generate.wanted_queries import Wanted
@@ -52,7 +52,7 @@ def run(llm: LLM, asking: Asking, wanted: Wanted, job: Job) -> Tally:
     """Ask, write, finish the job.
 
     Raises:
-        GradirError: The model is out of reach, no request was answered, the prompt leaves no room for a document, or
+        GradirError: The model is out of reach, no query was written, the prompt leaves no room for a document, or
             there is no room on the disk.
     """
     with Texts(wanted.corpus) as texts, new_output(asking) as folder:
@@ -61,6 +61,8 @@ def run(llm: LLM, asking: Asking, wanted: Wanted, job: Job) -> Tally:
         tally = questions.tally
         if tally.failed and not tally.answers:
             raise GradirError(f"none of {tally.failed:,} requests was answered. The first: {tally.error}")
+        if not tally.kept:
+            raise GradirError(f"no query was written:\n{table(tally.counts(questions.draw))}")
         job.finish(tally.counts(questions.draw), measured(llm), folder)
     return tally
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,26 +103,26 @@ def queries(
     problems = [*asking.problems(), *wanted.problems(asking)]
     if problems:
         raise GradirError("cannot generate queries: " + "; ".join(problems))
-    from gradir.data.manifest import Job, read_manifest
+    from gradir.data.manifest import Job
     from gradir.generate.queries_job import run
     from gradir.generate.queries_tally import table
+    from gradir.generate.writing import apart
 
     config = {**asking.config(), **wanted.config(asking)}
-    job = Job(output, "gradir generate queries", config, wanted.inputs(), overwrite)
-    then = partial(_next, job.output, str(corpus), log_probs=log_probs)
+    inputs = wanted.inputs()
+    apart(asking.output, inputs)
+    job = Job(output, "gradir generate queries", config, inputs, overwrite, replaced=True)
+    then = _next(job.output, str(corpus), log_probs)
     if job.finished:
-        return Outcome(job.output, f"{output} is finished; nothing to do", then(read_manifest(output)["counts"]))
+        return Outcome(job.output, f"{output} is finished; nothing to do", then)
     with asking.opened() as model:
         tally = run(model, asking, wanted, job)
         said = f"{output}: {tally.kept:,} queries; {account(model)}, {job.seconds():.1f} s{tally.warning()}"
-    counts = job.manifest["counts"]
-    return Outcome(job.output, said, then(counts), table(counts))
+    return Outcome(job.output, said, then, table(job.manifest["counts"]))
 
 
-def _next(output: Path, corpus: str, counts: Mapping[str, Any], log_probs: bool) -> str:
-    """InPars's filter; where nothing was kept, nothing."""
-    if not counts.get("kept"):
-        return ""
+def _next(output: Path, corpus: str, log_probs: bool) -> str:
+    """InPars's filter."""
     arguments: dict[str, Any] = {"input": output, "output": output.with_name(f"{output.name}.kept"), "corpus": corpus}
     arguments |= {"drop_copies": True, "drop_boilerplate": True}
     arguments |= {"min_tokens": 3, "top_k": 10_000} if log_probs else {}

@@ -12,6 +12,7 @@ from gradir.generate.writing import columns, unanswered
 
 _MEANINGS = {
     "empty": "no letter or digit",
+    "broken": "holds a piece of a character",
     "marker": "holds a label of the prompt or a special token",
     "repetition": "repeats itself endlessly",
     "duplicate": "asked of the document before",

@@ -6,15 +6,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gradir.generate.asking_arguments import Asking
 from gradir.generate.attributes import Attribute
 from gradir.generate.documents_form import LEVELS
 from gradir.generate.graded_texts import Plan
-
-if TYPE_CHECKING:
-    from gradir.llm.client import LLM
+from gradir.generate.render import Model
 
 _ENOUGH = 1536  # tokens of an answer, where neither flag nor prompt says
 
@@ -25,6 +23,7 @@ class Wanted:
 
     Attributes:
         topics: Queries that documents are written for; None: queries are written for documents.
+        qrels: Judgements that name those of the queries that are meant; None: all.
         documents: Those documents.
         one_by_one: One request for each grade.
         grades: In the order in which they are written.
@@ -40,6 +39,7 @@ class Wanted:
     """
 
     topics: str | None
+    qrels: str | None
     documents: str | None
     one_by_one: bool
     grades: tuple[int, ...]
@@ -65,6 +65,8 @@ class Wanted:
         found = []
         if (self.topics is None) == (self.documents is None):
             found.append("give one of --topics (documents for queries) and --from-documents (queries for documents)")
+        if self.qrels is not None and self.topics is None:
+            found.append("--qrels says which of the --topics are meant")
         wrong = [str(grade) for grade in self.grades if grade not in LEVELS]
         if wrong or len(set(self.grades)) < len(self.grades):
             found.append(f"--grades {' '.join(wrong) or 'names one twice'}: the grades are 3, 2, 1, 0, each once")
@@ -111,6 +113,7 @@ class Wanted:
             "one_by_one": self.one_by_one,
             "grades": list(self.grades),
             "per_grade": self.per_grade,
+            **({"qrels": True} if self.qrels is not None else {}),
             "limit": self.limit,
             "attributes": hashlib.sha256(lists.encode("utf-8", "surrogatepass")).hexdigest()[:16]
             if self.attributes
@@ -130,11 +133,21 @@ class Wanted:
         if self.topics is not None:
             queries = Path(self.topics) / "queries.jsonl"
             found.append(queries if queries.exists() else self.topics)
+        found += [self.qrels] if self.qrels is not None else []
         for corpus in (self.documents, self.corpus):
             found += corpus_files(corpus) if corpus is not None else []
         return [*found, *([self.examples] if self.examples else [])]
 
-    def plan(self, asking: Asking, llm: LLM) -> Plan:
+    @property
+    def tests(self) -> Path | None:
+        """Judgements of test queries that stand beside the queries, where nobody says which queries are meant."""
+        if self.topics is None or self.qrels is not None:
+            return None
+        path = Path(self.topics)
+        found = (path if path.is_dir() else path.parent) / "qrels" / "test.tsv"
+        return found if found.is_file() else None
+
+    def plan(self, asking: Asking, llm: Model) -> Plan:
         """What is asked for each source."""
         return Plan(
             asking.prompt,
@@ -151,7 +164,7 @@ class Wanted:
             self.attempts,
         )
 
-    def _examples(self, asking: Asking, llm: LLM) -> list[dict[str, str]] | None:
+    def _examples(self, asking: Asking, llm: Model) -> list[dict[str, str]] | None:
         from gradir.data.texts import Texts
         from gradir.generate import graded_examples as of
 

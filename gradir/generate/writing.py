@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,10 @@ from typing import Any
 
 from gradir.data.atomic import new_folder, new_text
 from gradir.data.qrels import HEADER
-from gradir.generate.asking_arguments import Asking, room_on_disk
+from gradir.errors import GradirError
+from gradir.generate.asking_arguments import Asking
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -20,8 +24,39 @@ def new_output(asking: Asking) -> Iterator[Path]:
     Raises:
         GradirError: The disk is full; says that finished requests are in the store.
     """
-    with room_on_disk(asking), new_folder(asking.output, replace=True) as folder:
+    fix = f"Finished requests stay in {asking.store}: make room, and the same command goes on from there."
+    with room_on_disk(asking.output, fix), new_folder(asking.output, replace=True) as folder:
         yield folder
+
+
+@contextmanager
+def room_on_disk(output: Path, fix: str = "Make room, and give the same command again.") -> Iterator[None]:
+    """Around the writing of an output: a full disk is an error that says what to do.
+
+    Raises:
+        GradirError: There is no room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise GradirError(f"{output} cannot be written ({error.strerror or error}). {fix}") from None
+
+
+def apart(output: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse an output in whose place something stands that is read: with --overwrite it would be gone.
+
+    Raises:
+        GradirError: Names it.
+    """
+    place = output.resolve()
+    for one in inputs:
+        path = Path(one).resolve()
+        if path.exists() and place in (path, *path.parents):
+            raise GradirError(
+                f"--output {output} would take the place of what is read, {one}. Choose another --output."
+            )
 
 
 class Files:

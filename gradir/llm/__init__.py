@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradir.errors import GradirError, nearest
+from gradir.errors import GradirError
 
 if TYPE_CHECKING:
     from gradir.llm.client import LLM
@@ -32,35 +32,24 @@ def open_llm(llm: str, requests: Path, base_url: str | None = None, options: Seq
     Raises:
         GradirError: Tells all that is wrong with the arguments; or another process uses the store.
     """
-    engine, colon, model = llm.partition(":")
-    if not colon or not model or engine not in ENGINES:
-        known = ", ".join(f"{name}:MODEL" for name in ENGINES)
-        raise GradirError(f"--llm {llm}: not one of {known}{nearest(engine, ENGINES)}")
     from gradir.llm.client import LLM
-    from gradir.llm.given import deciding, read_given
-    from gradir.llm.identity import check_model, model_identity
+    from gradir.llm.given import read_llm
     from gradir.llm.store import Store
 
+    engine = llm.partition(":")[0]
     problems = []
-    try:
-        own, prices = read_given(engine, options)
-    except GradirError as error:
-        problems.append(str(error))
-    if engine != "openai" and base_url is not None:
+    if engine in ENGINES and engine != "openai" and base_url is not None:
         problems.append(f"--base-url is for --llm openai:MODEL; {engine} runs the model itself")
     try:
-        identity = model
-        if engine != "openai":
-            check_model(model)
-            identity = model_identity(model)
+        given = read_llm(llm, options)
     except GradirError as error:
         problems.append(str(error))
     if problems:
         raise GradirError("\n".join(problems))
     module, function = ENGINES[engine]
     return LLM(
-        f"{engine}:{identity}{deciding(own)}",
-        lambda: getattr(import_module(module), function)(model, base_url, own),
+        given.identity,
+        lambda: getattr(import_module(module), function)(given.model, base_url, given.options),
         Store(requests),
-        prices,
+        given.prices,
     )

@@ -1,4 +1,4 @@
-"""`--llm-option KEY=VALUE` as it was given: checked before anything is opened, and parted into the engine's options and prices."""
+"""`--llm` and `--llm-option KEY=VALUE` as they were given: checked before anything is opened; and what the model is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from gradir.errors import GradirError
+from gradir.errors import GradirError, nearest
 from gradir.llm.options import PRICES, read_options
 
 # The dataclass of each engine's options. vLLM's own are known to vLLM alone; it is not imported before there is work for it.
@@ -23,6 +23,54 @@ class Prices(NamedTuple):
 
 
 FREE = Prices()
+
+
+class Given(NamedTuple):
+    """A language model as `--llm` and `--llm-option` name it.
+
+    Attributes:
+        engine: `hf`, `openai` or `vllm`.
+        model: A folder, a name on the hub, or the name by which a server knows it.
+        identity: What it is called in the keys of the store: engine, content of the model, options that change its answers.
+        options: Of the engine.
+        prices: Of a million tokens.
+    """
+
+    engine: str
+    model: str
+    identity: str
+    options: dict[str, str]
+    prices: Prices
+
+
+def read_llm(llm: str, options: Sequence[str] = ()) -> Given:
+    """What `--llm ENGINE:MODEL` and the options name.
+
+    Raises:
+        GradirError: Tells all that is wrong, a line each.
+    """
+    from gradir.llm import ENGINES
+    from gradir.llm.identity import check_model, model_identity
+
+    engine, colon, model = llm.partition(":")
+    if not colon or not model or engine not in ENGINES:
+        known = ", ".join(f"{name}:MODEL" for name in ENGINES)
+        raise GradirError(f"--llm {llm} is not one of {known}{nearest(engine, ENGINES) if colon else ''}")
+    problems, identity = [], model
+    own, prices = dict[str, str](), FREE
+    try:
+        own, prices = read_given(engine, options)
+    except GradirError as error:
+        problems.append(str(error))
+    try:
+        if engine != "openai":
+            check_model(model)
+            identity = model_identity(model)
+    except GradirError as error:
+        problems.append(str(error))
+    if problems:
+        raise GradirError("\n".join(problems))
+    return Given(engine, model, f"{engine}:{identity}{deciding(own)}", own, prices)
 
 
 def read_given(engine: str, options: Sequence[str]) -> tuple[dict[str, str], Prices]:

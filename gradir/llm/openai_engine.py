@@ -80,22 +80,24 @@ class OpenAIEngine:
 
     Answers depend on what else the server computes at the time, in floating point's last digits; a server in float32, or one
     that is batch-invariant, gives the same ones each time.
+
+    With the options `context` and `tokenizer` the server is needed only for what is asked: without them it must be up to say
+    how long a prompt may be, even where all answers are stored.
     """
 
     deterministic = False
 
     def __init__(self, model: str, url: str, key: str | None, settings: Settings):
         self._model, self._settings, self._dialect = model, settings, Dialect()
+        self._said: Served | None = None
         self._given_up = 0  # requests in a row
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
         self._thread.start()
         try:
             self._server = self._await(self._open_server(url, key))
-            served = self._await(ask_served(self._server, model))
-            self._dialect = Dialect(vllm=served.vllm, structured_outputs=served.vllm)
-            self.context = self._context(served)
-            self._tokens = self._counter(served)
+            self.context = settings.context or self._context()
+            self._tokens = self._counter()
         except BaseException:
             self.close()
             raise
@@ -105,8 +107,15 @@ class OpenAIEngine:
         rate = Rate(given.requests_per_minute, given.tokens_per_minute)
         return Server(url, key, given.api_key_env, given.timeout, given.retries, rate)
 
-    def _context(self, served: Served) -> int:
-        context = self._settings.context or served.context
+    def _served(self) -> Served:
+        """What the server says of the model, asked when it is first needed."""
+        if self._said is None:
+            self._said = self._await(ask_served(self._server, self._model))
+            self._dialect = Dialect(vllm=self._said.vllm, structured_outputs=self._said.vllm)
+        return self._said
+
+    def _context(self) -> int:
+        context = self._served().context
         if context is None:
             raise GradirError(
                 f"{self._server.url} does not say how many tokens {self._model} can read. Give --llm-option context=N;"
@@ -114,11 +123,11 @@ class OpenAIEngine:
             )
         return context
 
-    def _counter(self, served: Served) -> CountedTokens:
+    def _counter(self) -> CountedTokens:
         """The model's own tokenizer if it is at hand, else the server's, else a guess."""
-        if name := self._settings.tokenizer or served.tokenizer():
+        if name := self._settings.tokenizer or self._served().tokenizer():
             return CountedTokens(counter(name))
-        if served.vllm:
+        if self._served().vllm:
             self._server.warn("tokens are counted by the server; with --llm-option tokenizer=NAME it is faster")
             return CountedTokens(self._count_there)
         self._server.warn("tokens are estimated from characters; --llm-option tokenizer=NAME counts them")
@@ -145,8 +154,10 @@ class OpenAIEngine:
         """Answer all requests, those that are finished by now together.
 
         Raises:
-            GradirError: The server has died, or refuses everything; what was answered before has been given out.
+            GradirError: The server is down, serves other models, has died, or refuses everything; what was answered before has
+                been given out.
         """
+        self._served()
         finished: queue.SimpleQueue[tuple[int, Reply] | None] = queue.SimpleQueue()
         asking = asyncio.run_coroutine_threadsafe(self._ask_all(requests, finished), self._loop)
         asking.add_done_callback(lambda _: finished.put(None))

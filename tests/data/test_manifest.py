@@ -217,6 +217,23 @@ def test_overwrite_starts_afresh_whatever_was_made(tmp_path):
     assert [path.name for path in output.iterdir()] == ["manifest.partial.json"]
 
 
+def test_what_is_to_be_replaced_stays_until_it_is(tmp_path):
+    output = tmp_path / "vectors"
+    make(output, Job(output, "gradir x", CONFIG), folder=True)
+    job = Job(output, "gradir x", {"batch": 1}, overwrite=True, replaced=True)
+    assert not job.finished
+    assert (output / "part").exists()
+    assert Job(output, "gradir x", CONFIG).finished  # the new one has failed: what it should replace is as it was
+    with new_folder(output, replace=True) as folder:
+        (folder / "new").write_text("x")
+        job.finish({}, folder=folder)
+    assert Job(output, "gradir x", {"batch": 1}).finished
+    assert not (output / "part").exists()
+    (output / "thesis").write_text("precious")
+    with pytest.raises(GradirError, match="did not make"):
+        Job(output, "gradir x", CONFIG, overwrite=True, replaced=True)
+
+
 def test_files_of_others_are_never_removed(tmp_path, refuses):
     file = tmp_path / "corpus.jsonl"
     file.write_text("precious")

@@ -5,7 +5,7 @@ import pytest
 
 from gradir.data.schemas import load
 
-GENERATED = ["generated_query", "generated_document", "judgement"]
+GENERATED = ["generated_query", "generated_document", "judgement", "agreement", "audit", "dropped"]
 DESIGN = {
     "format": 1,
     "kind": "splade",

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
+from gradir.data.schemas import load as schema
 from gradir.errors import GradirError
-from gradir.generate.agreement import agreement, confusion, kappa, order_of_systems, report
+from gradir.generate.agreement import agreement as agreement_of
+from gradir.generate.agreement import confusion, kappa, order_of_systems, report
+
+
+def agreement(*arguments: Any) -> dict[str, Any]:
+    """What is found, of the form that its schema says."""
+    found = agreement_of(*arguments)
+    jsonschema.validate(found, schema("agreement"))
+    return found
+
 
 LABELS = [0, 1, 2, 3]
 Pairs = list[tuple[int, int]]

@@ -12,11 +12,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradir.data.schemas import load as schema
 from gradir.errors import GradirError
 from gradir.generate.audit import page
 from gradir.generate.audit.bm25 import BM25
@@ -49,6 +51,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def audited(folder: Path, output: Path, **flags: Any) -> dict[str, Any]:
     audit(folder, output, **flags)
     found: dict[str, Any] = json.loads((output / "audit.json").read_text(encoding="utf-8"))
+    jsonschema.validate(found, schema("audit"))
     return found
 
 
@@ -216,7 +219,7 @@ def test_an_audit_of_graded_documents(graded: Path, tmp_path: Path) -> None:
     assert low < 0.5 < high
     assert found["monotone"]["all"]["p"] < 0.01
     assert found["monotone"]["by"] == str(scores)
-    assert "1 texts (0.6%): refusal." in found["findings"]
+    assert "1 of 160 (0.6%) texts: refusal." in found["findings"]
     for name in ("grades", "lengths", "overlap", "bm25", "reranker", "monotone"):
         assert (tmp_path / "audit" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert "nothing to do" in audit(graded, tmp_path / "audit", scores=scores).message
@@ -229,6 +232,18 @@ def test_lengths_that_give_the_grade_away_are_called_a_leak(tmp_path: Path) -> N
     assert found["leak"]["document_words"]["within"]["auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert "Length alone tells the grade: the relevant text is longer in 100.0% of the pairs." in found["findings"]
     assert "near" not in found["duplicates"]
+
+
+def test_what_falls_and_what_was_cut_off_is_said(tmp_path: Path) -> None:
+    texts = {("q1", 3): made.SPAR, ("q1", 2): "what is a spar, of what is it made", ("q1", 0): made.TOWN}
+    folder = made.documents_folder(tmp_path / "d", {"q1": "what is a spar"}, texts)
+    records = made.read(folder / "records.jsonl")
+    made.lines(folder / "records.jsonl", [records[0], *({**one, "finish": "length"} for one in records[1:])])
+    found = audited(folder, tmp_path / "audit")
+    assert found["cut_off"] == {"records": 2, "examples": ["q1-g2", "q1-g0"]}
+    assert "2 of 3 (66.7%) texts were cut off at --max-tokens." in found["findings"]
+    assert "The share of query words in the document falls from grade 2 (1.00) to grade 3 (0.50)." in found["findings"]
+    assert "cut off at" in (tmp_path / "audit" / "audit.md").read_text()
 
 
 def test_an_audit_of_queries(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ INPARS, CHAT = Cleaner(load("inpars")), Cleaner(load("chat"))
         ("<think>The user wants\na query.</think>\n\nwhat is it", "what is it"),
         ("日本の首都は", "日本の首都は"),
         ("half a pair\ud83d here", "half a pair here"),
+        ("cut off in a letter \ufffd\ufffd", "cut off in a letter"),
         ("no, no, no, no", "no, no, no, no"),
+        ("what does xs <| fun x -> x do", "what does xs <| fun x -> x do"),
         ("1000000000000000000", "1000000000000000000"),
     ],
 )
@@ -62,6 +64,7 @@ def test_what_is_kept(answer: str, query: str) -> None:
         ("**Search query**: what is it", "what is it"),
         ("Sure! Here is a question:\n\n1. **What is it?**", "What is it?"),
         ("Title: Wing spars", "Wing spars"),
+        ("Query of grade 3: what is it", "what is it"),
         ("what is it:", "what is it:"),
     ],
 )
@@ -85,11 +88,13 @@ def test_frames_of_chat_models(answer: str, query: str) -> None:
         ("ask <|im_end|> now", "marker"),
         ("ask </s>", "marker"),
         ("do it [/INST]", "marker"),
+        ("do it <<SYS>>", "marker"),
         ("the the the the the the the the the", "repetition"),
         ("what is what is what is what is what is", "repetition"),
         ("ha" * 40, "repetition"),
         ("because of the wing, because of the wing, because of the wing, because of the wing, ", "repetition"),
         ("東京の" * 20, "repetition"),
+        ("a caf\ufffd in town", "broken"),
     ],
 )
 def test_what_is_refused(answer: str, reason: str) -> None:

@@ -28,7 +28,7 @@ from gradir.generate.documents_stage import documents
 from gradir.generate.generated import Generated
 from gradir.generate.prompts import load
 from gradir.generate.writing import new_output
-from tests.generate.made import collection, lines, read
+from tests.generate.made import collection, lines, qrels, read
 
 QUERIES = {"q1": "what is a wing spar", "q2": "heat <|im_end|> transfer", "q3": "boundary layer"}
 SHORT = """
@@ -131,6 +131,23 @@ def test_some_grades_several_of_each(write: Write, tmp_path: Path) -> None:
     assert names == ["g0.0", "g2.0", "g0.1", "g2.1"] * 2
     assert len({record["qid"] for record in records}) == 2
     assert all(record["attributes"] == {} for record in records)
+
+
+def test_test_queries_are_left_out_or_named(write: Write, tmp_path: Path) -> None:
+    """A BEIR folder holds the queries of all splits in one file."""
+    beir = collection(tmp_path / "beir", {}, QUERIES, judged=[("q2", "d", 1)])
+    qrels(beir / "qrels" / "train.tsv", [("q3", "d", 1), ("q1", "d", 0), ("q9", "d", 1)])
+    train = str(beir / "qrels" / "train.tsv")
+    flags = {"topics": str(beir), "one_by_one": True, "grades": [3], "attributes": "none"}
+    said = write("all", **flags).message
+    assert f"1 of the queries are judged in {beir / 'qrels' / 'test.tsv'}" in said
+    assert f"--qrels {train}" in said
+    assert "are judged in" not in write("some", **flags, qrels=train).message
+    assert [row["_id"] for row in read(tmp_path / "some" / "queries.jsonl")] == ["q1", "q3"]
+    write("one", **flags, qrels=train, limit=1)
+    assert {row["_id"] for row in read(tmp_path / "one" / "queries.jsonl")} < {"q1", "q3"}
+    with pytest.raises(GradirError, match="--qrels says which of the --topics"):
+        write("none", from_documents=str(beir), topics=None, qrels=train)
 
 
 def test_another_seed(write: Write, tmp_path: Path) -> None:

@@ -116,9 +116,12 @@ def test_an_answer_that_is_one_text() -> None:
         "<think>\nOf what?\n</think>\n\nThe spar.",
         "Here is a passage of grade 3:\n\nThe spar.",
         'Sure! Here\'s the passage:\n"The spar."',
+        "Passage: The spar.",
+        "**Passage of grade 3:**\n\nThe spar.",
+        "The spar.\ufffd\ufffd",  # cut off in the middle of a character
     ):
         assert parse_one(answer) == "The spar."
-    for as_it_is in ('"Spar" and "rib"', "Here is why: it carries.", "Sure footing matters."):
+    for as_it_is in ('"Spar" and "rib"', "Here is why: it carries.", "Sure footing matters.", "Passages: two."):
         assert parse_one(as_it_is) == as_it_is
     for empty in ("", " \n", "``` ```", '""', "Here is it:\n\n"):
         with pytest.raises(Unusable, match="empty"):
@@ -134,9 +137,13 @@ UNUSABLE = {
     "another's": ("a spar carries the WING", "text of another grade"),
     "label": ("A wing.\nWishes: none", "marker of the prompt"),
     "template": ("A wing.<|im_end|>", "marker of the prompt"),
+    "end": ("A wing.</s>", "marker of the prompt"),
+    "another end": ("A wing.<｜end▁of▁sentence｜>", "marker of the prompt"),
     "instruction": ("[INST] A wing.", "marker of the prompt"),
     "repetition": ("the wing " * 20, "endless repetition"),
     "surrogate": ("A \ud83d wing.", "broken characters"),
+    "piece of a letter": ("A caf\ufffd wing.", "broken characters"),
+    "label with the grade": ("A wing.\nPassage of grade 2: none", "marker of the prompt"),
 }
 
 

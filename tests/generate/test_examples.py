@@ -103,6 +103,18 @@ def test_generated_examples_come_with_the_text_of_the_corpus(read: Read, tmp_pat
         assert one.values["document"] == f"document {one.docid[1]}"
 
 
+def test_of_graded_queries_those_that_the_document_answers_are_examples(read: Read, tmp_path: Path) -> None:
+    rows = [
+        {"format": 1, "qid": f"d{i}-q{grade}", "docid": f"d{i}", "query": f"of grade {grade}, {i}", "grade": grade}
+        for i in range(5)
+        for grade in (3, 2, 1, 0)
+    ]
+    lines(tmp_path / "made" / "records.jsonl", *rows)
+    assert {one.values["query"][:10] for one in read(tmp_path / "made", 5)} == {"of grade 3"}
+    with pytest.raises(InputError, match="has 5 examples for --shots 6"):
+        read(tmp_path / "made", 6)
+
+
 def test_the_files_that_are_read(folder: Path, tmp_path: Path) -> None:
     qrels = str(folder / "qrels" / "dev.tsv")
     assert example_files(qrels, None) == [qrels, folder / "queries.jsonl"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from gradir.command import execute
 from gradir.data.manifest import read_manifest
 from gradir.data.qrels import read_qrels
+from gradir.data.schemas import load as schema
 from gradir.errors import GradirError
 from gradir.generate.filter_stage import filter_
 from tests.generate import made
@@ -57,7 +59,10 @@ def graded(tmp_path: Path) -> Path:
 
 def reasons(folder: Path) -> dict[str, tuple[str, Any]]:
     key = "qid" if "query" in made.read(folder / "records.jsonl")[0] else "docid"
-    return {row[key]: (row["reason"], row["value"]) for row in made.read(folder / "dropped.jsonl")}
+    rows = made.read(folder / "dropped.jsonl")
+    for row in rows:
+        jsonschema.validate(row, schema("dropped"))
+    return {row[key]: (row["reason"], row["value"]) for row in rows}
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -95,6 +100,16 @@ def test_all_filters_in_their_order(synth: Path, corpus: str, tmp_path: Path) ->
     ]
     assert "dropped: copy" in outcome.text
     assert "2 of 7 records kept" in outcome.message
+
+
+def test_answers_in_the_wrong_language(tmp_path: Path) -> None:
+    """Asked for German; the model answered in English, in Chinese, and in words that tell nothing, which stay."""
+    asked = ["wie wird der Holm eines Flügels gebaut", "what is the load of a wing", "机翼的翼梁是什么", "NACA 2412"]
+    synth = made.queries_folder(
+        tmp_path / "synth", [{"qid": f"s{i}", "docid": "d0", "query": text} for i, text in enumerate(asked)]
+    )
+    filter_(synth, tmp_path / "kept", language="de")
+    assert reasons(tmp_path / "kept") == {"s1": ("language", "en"), "s2": ("language", "zh")}
 
 
 def test_inpars(synth: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from gradir.data.qrels import read_qrels
 from gradir.data.runs import read_run
+from gradir.data.schemas import load as schema
 from gradir.errors import InputError
 from gradir.generate.generated import Generated, kind_of, write_without
 from tests.generate import made
@@ -188,3 +190,12 @@ def test_a_missing_text_is_named(tmp_path: Path, raises_error: Any) -> None:
         _ = next(iter(source.items())).document
     with raises_error("Give --corpus"), Generated(folder) as source:
         _ = next(iter(source.items())).document
+
+
+@pytest.mark.parametrize("name", ["agreement", "audit", "dropped"])
+def test_schemas_of_what_is_made_of_it_are_sound(name: str) -> None:
+    rule = schema(name)
+    jsonschema.Draft202012Validator.check_schema(rule)
+    assert rule["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert rule["properties"]["format"] == {"const": 1}
+    assert not jsonschema.Draft202012Validator(rule).is_valid({"format": 2})

@@ -21,7 +21,7 @@ from gradir.generate.documents_form import written as as_json
 from gradir.generate.documents_stage import documents
 from gradir.generate.generated import Generated
 from gradir.generate.graded_tally import Tally
-from gradir.generate.graded_texts import Plan, written
+from gradir.generate.graded_texts import Plan, Source, written
 from gradir.generate.prompts import load
 from gradir.generate.writing import Files
 from gradir.llm.records import Sampling
@@ -90,6 +90,44 @@ def test_a_query_that_copies_the_document_is_dropped(tmp_path: Path, corpus: Pat
     assert [row["_id"] for row in read(tmp_path / "queries.jsonl")] == ["d1-q0", "d3-q3", "d3-q0", "d4-q3", "d4-q0"]
     assert tally.dropped == {"text of the document": 1}
     assert f"Passage: {SPAR}\n" in shown(engine.asked[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "query"),
+    [
+        ("Query: what is a spar", "what is a spar"),
+        ('"what is a spar"', "what is a spar"),
+        ("Query of grade 3: what is a spar\n\nIt asks for the whole.", "what is a spar"),
+        ("Here is a query:\n\n1. **what is a spar**", "what is a spar"),
+        ("what is\ta spar \ufffd", "what is a spar"),
+    ],
+)
+@pytest.mark.parametrize("name", ["graded-queries", "graded-queries-each"])
+def test_a_query_is_one_line_without_a_frame(tmp_path: Path, answer: str, query: str, name: str) -> None:
+    together = name == "graded-queries"
+    plan = Plan(load(name), Sampling(), "document", (3,), 1, together, (), None, 13)
+    engine = Scripted(lambda request: as_json({3: answer}) if together else answer)
+    with engine.behind(tmp_path / "store") as llm:
+        ((_, texts),) = written(plan, llm, [Source("d1", SPAR)], Tally())
+    assert [one.text for one in texts] == [query]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("?", "empty"),
+        ("a caf\ufffd in town", "broken characters"),
+        ("what Passage: is it", "marker of the prompt"),
+        ("what is what is what is what is what is", "endless repetition"),
+    ],
+)
+def test_what_is_no_query_is_counted_by_reason(tmp_path: Path, answer: str, reason: str) -> None:
+    plan, tally = Plan(load("graded-queries-each"), Sampling(), "document", (3,), 1, False, (), None, 13), Tally()
+    engine = Scripted(lambda request: answer)
+    with engine.behind(tmp_path / "store") as llm:
+        assert not list(written(plan, llm, [Source("d1", SPAR)], tally))
+    assert tally.dropped == {reason: 1}
+    assert len(engine.asked) == 3
 
 
 def test_prompts_and_examples_of_the_other_direction_are_refused(write: Write) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gradir.errors import GradirError
 from gradir.generate.attributes import Attribute, draw
 from gradir.generate.documents_form import written as as_json
 from gradir.generate.graded_tally import Tally
 from gradir.generate.graded_texts import Plan, Source, Written, written
 from gradir.generate.prompts import Prompt, load
+from gradir.llm.engine import Group
 from gradir.llm.records import Choice, Reply, Request, Sampling
 from tests.generate.scripted import Scripted, shown
 
@@ -140,6 +142,67 @@ def test_a_text_that_is_the_query_or_was_written_before_is_dropped(ask: Any) -> 
     found, tally, _ = ask(lambda request: by_grade[shown(request).split("\nGrade ")[1][0]], ONE_BY_ONE, SOURCES[:1])
     assert [(one.grade, one.text) for one in found["q1"]] == [(2, "A beam."), (0, "Bread.")]
     assert tally.dropped == {"text of the query": 1, "text that was written before": 1}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_text_that_is_the_query_is_asked_for_again(ask: Any, together: bool) -> None:
+    plan = PLAN if together else replace(ONE_BY_ONE, grades=(3,))
+    first: dict[str, int] = {}
+
+    def answer(request: Request) -> str:
+        seed = first.setdefault(shown(request), request.sampling.seed or 0)
+        three = "What is a spar" if seed == request.sampling.seed else "A beam of the wing."
+        return as_json({**four("x"), 3: three}) if together else three
+
+    found, tally, asked = ask(answer, plan, SOURCES[:1])
+    assert found["q1"][0].text == "A beam of the wing."
+    assert {(one.attempts, one.seed) for one in found["q1"]} == {(2, asked[1].sampling.seed)}
+    assert not tally.dropped
+
+
+def test_of_an_answer_that_keeps_repeating_the_query_the_rest_is_kept(ask: Any) -> None:
+    found, tally, asked = ask(lambda request: as_json({**four("x"), 3: "What is a spar"}), sources=SOURCES[:1])
+    assert len(asked) == 3
+    assert [one.grade for one in found["q1"]] == [2, 1, 0]
+    assert tally.dropped == {"text of the query": 1}
+
+
+class Mortal(Scripted):
+    """Dies after so many answers."""
+
+    def __init__(self, answer: Answer, left: int):
+        super().__init__(answer)
+        self.left = left
+
+    def run(self, requests: Sequence[Request]) -> Iterator[Group]:
+        for place, request in enumerate(requests):
+            if not self.left:
+                raise GradirError("killed")
+            self.left -= 1
+            self.asked.append(request)
+            yield [(place, Reply((Choice(self.answer(request)),)))]
+
+
+def test_begun_again_in_any_round_nothing_is_lost_or_asked_twice(tmp_path: Path) -> None:
+    """Also where what is unusable was being asked for again: at every place where the engine may die."""
+
+    def answer(request: Request) -> str:
+        seed = request.sampling.seed or 0
+        return "I cannot help with that." if seed % 3 else f"Text {seed} of {shown(request).splitlines()[2]}"
+
+    sources = [Source(f"q{i}", f"query {i}") for i in range(3)]
+    whole = Mortal(answer, 1000)
+    with whole.behind(tmp_path / "whole") as llm:
+        expected = list(written(ONE_BY_ONE, llm, iter(sources), Tally()))
+    assert len(whole.asked) > 12  # some were asked again
+    assert {one.attempts for _, texts in expected for one in texts} == {1, 2, 3}
+    for left in range(len(whole.asked)):
+        first, second = Mortal(answer, left), Mortal(answer, 1000)
+        with first.behind(tmp_path / f"{left}") as llm, pytest.raises(GradirError, match="killed"):
+            list(written(ONE_BY_ONE, llm, iter(sources), Tally()))
+        with second.behind(tmp_path / f"{left}") as llm:
+            assert list(written(ONE_BY_ONE, llm, iter(sources), Tally())) == expected
+        assert first.asked + second.asked == whole.asked
 
 
 def test_an_engine_that_fails_is_counted_and_not_asked_again(ask: Any) -> None:

@@ -91,6 +91,7 @@ def test_agreement_with_people(judge: Judge, tmp_path: Path, beir: Path) -> None
     out = tmp_path / "out"
     assert set(records_of(out)) == {("q1", "a"), ("q1", "b"), ("q2", "c"), ("q2", "b")}
     found = json.loads((out / "agreement.json").read_text())
+    jsonschema.validate(found, schemas.load("agreement"))
     assert found["pairs"] == sum(map(sum, found["confusion"])) == 4
     ours = read_qrels(out / "qrels" / "judgements.tsv")
     assert found["confusion"][3][ours["q1"]["a"]] >= 1
@@ -219,6 +220,17 @@ def test_long_documents_are_cut(tmp_path: Path) -> None:
     _, tally, asked = ask(tmp_path / "few", lambda request: "0", wanted=few)
     assert tally.cut == 2
     assert "word word word word word\nJudgement" in shown(asked[1])
+
+
+def test_a_query_longer_than_the_context_ends_nothing(tmp_path: Path) -> None:
+    pairs = [Pair("q1", "a", "what is it " * 500, SPAR), Pair("q2", "a", "what", SPAR)]
+    engine, tally = Scripted(lambda request: "1", context=500), Tally()
+    with engine.behind(tmp_path / "store") as llm:
+        found = list(judged(llm, Asking("hf:x", tmp_path, load("umbrela")), PLAIN, pairs, tally))
+    assert [pair.qid for pair, _ in found] == ["q1", "q2"]
+    assert tally.cut == 1
+    assert max(len(shown(one).split()) for one in engine.asked) < 500
+    assert f"Passage: {SPAR}\n" in shown(engine.asked[0])
 
 
 def test_drawn_answers_have_a_seed_of_their_own(tmp_path: Path) -> None:

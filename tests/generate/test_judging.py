@@ -48,6 +48,12 @@ def test_without_log_probabilities_the_grade_itself() -> None:
         ("Point 1 holds, point 2 does not. Grade: 0.", 0),
         ("**Grade: 2**", 2),
         ("Grade 1", 1),
+        ("Grade: 1 out of 3", 1),
+        ("Grade: 2 (on a scale from 0 to 3)", 2),
+        ("It lists 3 causes.\n\n**Judgement:** 1", 1),
+        ("A grade of 3 would ask for more; this deserves a score of 2.", 2),
+        ("Relevance: 0/3", 0),
+        ("Two of 3 parts are there.\n2\n", 2),
     ],
 )
 def test_the_last_grade_of_an_answer_in_words(text: str, grade: int) -> None:
@@ -55,7 +61,17 @@ def test_the_last_grade_of_an_answer_in_words(text: str, grade: int) -> None:
     assert judgement(answer(text, logs(g0=0.9, The=0.1))) == (grade, float(grade), None)
 
 
-@pytest.mark.parametrize("text", ["", "relevant", "Grade: 4", "In 2024 it was 1.5 or 10 of 30", "3/5"])
+UNTOLD = [
+    "The passage lists 3 causes and then goes on to",  # cut off before the grade
+    "The person wants 2 things. Grade: 5",
+    "Grade: 1.5",
+    "Grade: 2/5",
+    "Grade: 10",
+    "1. The person asks why. 2. The passage does not say",
+]
+
+
+@pytest.mark.parametrize("text", ["", "relevant", "Grade: 4", "In 2024 it was 1.5 or 10 of 30", "3/5", *UNTOLD])
 def test_an_answer_without_a_grade(text: str) -> None:
     assert judgement(Choice(text)) is None
 

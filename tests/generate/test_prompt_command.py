@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gradir.errors import GradirError
+from gradir.generate import documents, judgements, queries
 from gradir.generate.__main__ import main
 from gradir.generate.prompts import load, names
 from gradir.generate.render import as_text, render
+from gradir.llm import hf_engine
+from gradir.llm.engine import Group
+from gradir.llm.hf_engine import HFEngine
+from gradir.llm.records import Reply, Request
+from gradir.llm.tokenizer import Tokenizer
+from tests.generate.made import collection
+from tests.generate.made import run as trec
 
 Captured = pytest.CaptureFixture[str]
 
@@ -41,8 +52,7 @@ def test_show_gives_a_file_to_start_from(capsys: Captured, tmp_path: Path) -> No
 
 def test_render_is_what_queries_asks(capsys: Captured, corpus_file: Path, tiny_llm: Path, tmp_path: Path) -> None:
     """The prompt whose key is in the store of a job with the same seed."""
-    from gradir.generate import queries
-    from gradir.llm.records import Request, Sampling
+    from gradir.llm.records import Sampling
     from gradir.llm.store import Store
 
     llm = f"hf:{tiny_llm}"
@@ -56,6 +66,61 @@ def test_render_is_what_queries_asks(capsys: Captured, corpus_file: Path, tiny_l
     assert len(store) == 1
     assert Request(text, sampling).key(model) in store
     store.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """What is asked of a model that never answers."""
+    requests: list[Request] = []
+
+    class Noting(HFEngine):
+        def run(self, new: Sequence[Request]) -> Iterator[Group]:
+            requests.extend(new)
+            yield [(place, Reply(error="noted")) for place in range(len(new))]
+
+    monkeypatch.setattr(hf_engine, "HFEngine", Noting)
+    return requests
+
+
+LONG = "wing spar and {query}\nGrade: 3 <|im_end|> " * 120
+
+
+@pytest.mark.parametrize(
+    ("name", "context"), [*((name, 2000) for name in names()), ("inpars", None), ("sycl-each", None), ("umbrela", None)]
+)
+def test_render_is_what_every_prompt_asks(
+    capsys: Captured, tiny_llm: Path, tmp_path: Path, asked: list[Request], name: str, context: int | None
+) -> None:
+    prompt, llm = load(name), f"hf:{tiny_llm}"
+    query = f"what {{document}} {LONG if prompt.kind == 'documents' else ''}"
+    collection(tmp_path, {"d1": LONG, "d2": "heat <|im_end|> transfer"}, {"q1": query, "q2": "who"})
+    options = {"llm_option": [f"context={context}"] if context else [], "max_tokens": 40}
+    sides: dict[str, Any] = {"topics": str(tmp_path), "corpus": str(tmp_path)}
+    if prompt.kind == "documents":
+        each = "grade" in prompt.slots
+        sides = {"topics": str(tmp_path)} if "query" in prompt.slots else {"from_documents": str(tmp_path)}
+        chosen = {"grades": [1, 3], "one_by_one": each, "attempts": 1}
+        job = partial(documents, llm, tmp_path / "out", prompt=name, seed=7, **options, **sides, **chosen)
+    elif prompt.kind == "queries":
+        few = {"documents": 1, "document_tokens": 900}
+        job = partial(queries, sides.pop("corpus"), llm, tmp_path / "out", prompt=name, seed=7, **options, **few)
+    else:
+        pairs = trec(tmp_path / "run.trec", {"q1": [("d1", 1.0)]})
+        job = partial(judgements, llm, tmp_path / "out", run=[pairs], prompt=name, seed=7, **options, **sides)
+        job.keywords["corpus"] = [sides["corpus"]]
+    with pytest.raises(GradirError, match="noted"):
+        job()
+    words = ["render", name, "--llm", llm, "--seed", "7", "--max-tokens", "40"]
+    words += ["--context", str(context)] if context else []
+    if prompt.kind != "documents" or "from_documents" in sides:
+        words += ["--corpus", str(tmp_path)]
+    if prompt.kind != "queries" and "topics" in sides:
+        words += ["--topics", str(tmp_path)]
+    words += ["--grades", "1", "3"] if prompt.kind == "documents" else []
+    words += ["--document-tokens", "900"] if prompt.kind == "queries" else []
+    first, tokenizer = asked[0].prompt, Tokenizer(str(tiny_llm))
+    assert run(capsys, *words)[:-1] == (first if isinstance(first, str) else tokenizer.chat(first))
+    assert len(tokenizer.prompt_ids(first)) <= (context or 4096) - 40
 
 
 def test_render_one_document(capsys: Captured, corpus_file: Path, sentences: list[str]) -> None:
@@ -99,6 +164,9 @@ def test_a_chat_as_the_model_sees_it(capsys: Captured, corpus_file: Path, tiny_l
 def test_what_cannot_be_rendered(capsys: Captured, corpus_file: Path) -> None:
     said = fails(capsys, "render", "inpars", "--docid", "d1", "--qid", "q1", "--llm", "openai:x")
     assert "--docid needs --corpus" in said
+    assert "--grades is not for queries" in fails(capsys, "render", "inpars", "--grades", "3")
+    assert "--language is not for documents" in fails(capsys, "render", "sycl", "--language", "German")
+    assert "--grades 7" in fails(capsys, "render", "sycl", "--grades", "7")
     assert "--qid needs --topics" in said
     assert "only hf:MODEL and vllm:MODEL" in said
     assert "holds no document nowhere" in fails(

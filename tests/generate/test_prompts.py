@@ -147,3 +147,17 @@ def test_source_is_the_file_itself(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(source("inpars")[1], encoding="utf-8")
     assert load(str(path)).digest == load("inpars").digest
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_a_model_goes_on_from_is_tokenised_as_in_the_examples(name: str) -> None:
+    """No blank at the end, where a tokenizer would begin the next word with it; no line break inside a sentence."""
+    prompt = load(name)
+    for text in (prompt.system, prompt.head, prompt.example, prompt.body):
+        assert text == text.rstrip()
+        assert not re.search(r"[a-z,]\n[a-z]", text)
+    if prompt.mode == "completion":
+        cue = prompt.body.rpartition("\n")[2]
+        assert cue.endswith(":")
+        assert f"{cue} {{query}}" in prompt.example.splitlines()
+        assert prompt.stop == ("\n",)

@@ -183,6 +183,17 @@ def test_overwriting_pays_nothing_twice(generate: Generate, tmp_path: Path) -> N
         generate(documents=13)
 
 
+def test_what_was_there_stays_until_the_new_folder_is_whole(generate: Generate, tmp_path: Path) -> None:
+    generate()
+    before = contents(tmp_path / "out")
+    dead = {"llm": "openai:none", "base_url": "http://127.0.0.1:9/v1", "llm_option": ["retries=0"]}
+    with pytest.raises(GradirError, match=r"127\.0\.0\.1"):
+        generate(overwrite=True, documents=5, **dead)
+    assert contents(tmp_path / "out") == before
+    generate(overwrite=True, documents=5)
+    assert contents(tmp_path / "out") != before
+
+
 def command(tmp_path: Path, tiny_llm: Path, corpus: Path, output: Path, *flags: str) -> list[str]:
     words = [sys.executable, "-m", "gradir.generate", "queries", "--corpus", str(corpus), "--llm", f"hf:{tiny_llm}"]
     words += ["--output", str(output), "--prompt", str(tmp_path / "mine.yaml"), "--documents", "40"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from gradir.llm import asking, open_llm
 from gradir.llm.asking import Answer, Unusable, ask_valid
 from gradir.llm.client import LLM
-from gradir.llm.records import Message, Request, Sampling
+from gradir.llm.records import Choice, Message, Request, Sampling
 
 DRAWN = Sampling(max_tokens=6, temperature=1.0, seed=3)
 
@@ -23,11 +23,23 @@ def llm(tiny_llm: Path, tmp_path: Path) -> Iterator[LLM]:
         yield opened
 
 
-def _upper(text: str) -> str:
+def _upper(about: object, choice: Choice) -> str:
     """A form that half of the answers have."""
+    text = choice.text
     if len(text) % 2:
         raise Unusable(f"{len(text)} characters are odd")
     return text.upper()
+
+
+def asked(requests: Iterable[Request]) -> Iterator[tuple[str, Request]]:
+    """Requests, each about its place."""
+    return ((f"about {i}", request) for i, request in enumerate(requests))
+
+
+def answers_of(llm: LLM, requests: Iterable[Request], parse: Any, attempts: int = 3) -> list[Answer[str]]:
+    found = list(ask_valid(llm, asked(requests), parse, attempts))
+    assert [about for about, _ in found] == [f"about {i}" for i in range(len(found))]
+    return [answer for _, answer in found]
 
 
 def _by_hand(llm: LLM, request: Request, attempts: int) -> Answer[str]:
@@ -45,18 +57,18 @@ def _by_hand(llm: LLM, request: Request, attempts: int) -> Answer[str]:
 def test_unusable_answers_are_drawn_again(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "WINDOW", 7)
     requests = [Request(f"The wing {i}", DRAWN) for i in range(30)]
-    answers = list(ask_valid(llm, requests, _upper))
+    answers = answers_of(llm, requests, _upper)
     assert answers == [_by_hand(llm, request, 3) for request in requests]
     assert {answer.attempts for answer in answers} == {1, 2, 3}
     assert any(answer.value is None for answer in answers)
-    assert list(ask_valid(llm, requests, _upper, attempts=1)) == [_by_hand(llm, request, 1) for request in requests]
+    assert answers_of(llm, requests, _upper, attempts=1) == [_by_hand(llm, request, 1) for request in requests]
 
 
 def test_a_second_time_everything_is_in_the_store(llm: LLM) -> None:
     requests = [Request(f"The wing {i}", DRAWN) for i in range(12)]
-    answers = list(ask_valid(llm, requests, _upper))
+    answers = answers_of(llm, requests, _upper)
     paid = llm.paid
-    assert list(ask_valid(llm, requests, _upper)) == answers
+    assert answers_of(llm, requests, _upper) == answers
     assert llm.paid == paid
 
 
@@ -72,14 +84,14 @@ class Asked:
         return self.llm.ask(listed)
 
 
-def _never(text: str) -> str:
+def _never(about: object, choice: Choice) -> str:
     raise Unusable("no {JSON}\nin " + "it " * 200)
 
 
 def test_at_temperature_zero_the_reason_is_told(llm: LLM) -> None:
     chat = (Message("system", "Be brief."), Message("user", "Write JSON."))
     noted: Any = Asked(llm)
-    answers = list(ask_valid(noted, [Request(chat), Request("Query:")], _never))
+    answers = answers_of(noted, [Request(chat), Request("Query:")], _never)
     assert [(answer.value, answer.attempts) for answer in answers] == [(None, 3)] * 2
     assert answers[0].reason == "no {JSON}\nin " + "it " * 200
     first, plain, second, second_plain, _, third_plain = (request.prompt for request in noted.requests)
@@ -98,7 +110,7 @@ def test_at_temperature_zero_the_reason_is_told(llm: LLM) -> None:
 def test_errors_are_not_asked_again(llm: LLM) -> None:
     noted: Any = Asked(llm)
     long = Request("x " * 600, DRAWN)
-    (answer,) = ask_valid(noted, [long], _upper)
+    (answer,) = answers_of(noted, [long], _upper)
     assert (answer.value, answer.attempts, answer.reason) == (None, 1, "the prompt has 1,200 tokens, the context 512")
     assert noted.requests == [long]
 
@@ -113,7 +125,7 @@ def test_an_endless_stream_is_taken_in_windows(llm: LLM, monkeypatch: pytest.Mon
             taken += 1
             yield Request(f"The {taken}", DRAWN)
 
-    answers = ask_valid(llm, endless(), _upper)
+    answers = ask_valid(llm, asked(endless()), _upper)
     for _ in range(4):
         next(answers)
     assert taken == 6
@@ -121,10 +133,23 @@ def test_an_endless_stream_is_taken_in_windows(llm: LLM, monkeypatch: pytest.Mon
 
 def test_one_choice_at_a_time(llm: LLM) -> None:
     with pytest.raises(ValueError, match="one choice"):
-        list(ask_valid(llm, [Request("a", replace(DRAWN, n=2))], _upper))
+        answers_of(llm, [Request("a", replace(DRAWN, n=2))], _upper)
 
 
 def test_other_errors_of_the_parser_are_not_hidden(llm: LLM) -> None:
-    broken: Callable[[str], str] = lambda text: text[1000]  # noqa: E731
+    broken: Callable[[object, Choice], str] = lambda _, choice: choice.text[1000]  # noqa: E731
     with pytest.raises(IndexError):
-        list(ask_valid(llm, [Request("a", DRAWN)], broken))
+        answers_of(llm, [Request("a", DRAWN)], broken)
+
+
+def test_what_is_half_usable_is_kept_when_nothing_better_comes(llm: LLM) -> None:
+    def parse(about: object, choice: Choice) -> str:
+        if about == "about 0":
+            raise Unusable("half", value=choice.text)
+        return choice.text
+
+    noted: Any = Asked(llm)
+    half, whole = answers_of(noted, [Request("The wing", DRAWN), Request("The heat", DRAWN)], parse)
+    assert len(noted.requests) == 4
+    assert (half.value, half.reason, half.attempts) == (half.reply.choices[0].text, "half", 3)
+    assert (whole.reason, whole.attempts) == (None, 1)

@@ -55,6 +55,21 @@ def test_what_changes_the_answers_is_in_the_models_identity(tiny_llm: Path, tmp_
     assert len(set(names)) == 3
 
 
+def test_a_model_has_one_name(tiny_llm: Path, tmp_path: Path) -> None:
+    """That of the records is that of the store's keys."""
+    from gradir.generate.asking_arguments import Asking
+    from gradir.generate.prompts import load
+
+    for llm, url, options in (
+        (f"hf:{tiny_llm}", None, ["dtype=float32", "batch_size=3"]),
+        ("openai:tiny", "http://127.0.0.1:1/v1", ["concurrency=8", "price_in=1"]),
+        ("vllm:org/model@main", None, ["dtype=bfloat16", "kv_cache_dtype=fp8", "max_num_seqs=4"]),
+    ):
+        asking = Asking(llm, tmp_path / "out", load("inpars"), url, tuple(options))
+        with open_llm(llm, tmp_path / llm.partition(":")[0], url, options) as opened:
+            assert asking.model() == asking.config()["model"] == opened.model
+
+
 @pytest.mark.parametrize(
     ("llm", "url", "options", "told"),
     [

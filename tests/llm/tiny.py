@@ -30,11 +30,12 @@ _DOES = (
 _TEXTS = [f"The {what} {does}\n" for what, does in product(_WHAT, _DOES)]
 
 
-def make_tiny(folder: Path, seed: int = 0, context: int = 512) -> Path:
+def make_tiny(folder: Path, seed: int = 0, context: int = 512, whole: bool = False) -> Path:
     """A model and its tokenizer in `folder`; equal seeds give equal weights. Returns the folder.
 
     The weights are large enough for the distributions to be far from even. The vocabulary has all bytes, so that any text can be
-    read, and characters of several bytes are split over tokens.
+    read, and characters of several bytes are split over tokens; with `whole` the model writes no such pieces of characters,
+    which at random hardly ever fit together.
     """
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -58,12 +59,27 @@ def make_tiny(folder: Path, seed: int = 0, context: int = 512) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2ForCausalLM(config)
+    if whole:
+        _forbid(model, [token for token in range(len(tokenizer)) if "\ufffd" in tokenizer.decode([token])])
     model.generation_config.eos_token_id = [ids["eos"], ids["pad"]]
     model.generation_config.pad_token_id = ids["pad"]
     model.save_pretrained(folder)
     tokenizer.model_max_length = context
     tokenizer.save_pretrained(folder)
     return Path(folder)
+
+
+def _forbid(model: Any, tokens: list[int]) -> None:
+    """Have the model never write some tokens: the first channel is the same positive number everywhere, and speaks against them."""
+    import torch
+
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 0.5
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight[0] = 0
+            layer.mlp.down_proj.weight[0] = 0
+        model.lm_head.weight[:, 0] = 0
+        model.lm_head.weight[tokens, 0] = -50
 
 
 def _tokenizer() -> Any:

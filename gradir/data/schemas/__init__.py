@@ -8,6 +8,8 @@ from typing import Any
 
 
 def load(name: str) -> dict[str, Any]:
-    """The schema `manifest`, `graded_list`, `encoder`, `composition`, `generated_query`, `generated_document` or `judgement`."""
+    """A schema by its name: `manifest`, `graded_list`, `encoder`, `composition`; of what `gradir generate` writes
+    `generated_query`, `generated_document`, `judgement`, `agreement`, `dropped` and `audit`.
+    """
     text = resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     return dict(json.loads(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 _LENGTHS = (0.35, 0.65)  # AUC outside of which a length is called a leak
@@ -16,21 +17,27 @@ def findings(summary: dict[str, Any]) -> list[str]:
     for reason, of in (summary.get("contamination") or {}).items():
         what = reason.removeprefix("near_").replace("_", " ")
         how = "nearly repeat" if reason.startswith("near_") else "share a run of words with"
-        found.append(f"{of['records']:,} records ({of['records'] / total:.1%}) {how} a {what}.")
+        found.append(f"{_part(of['records'], total)} records {how} a {what}.")
     found += _leak_findings(summary.get("leak") or {})
     found += _order_findings(summary)
     defects = Counter({reason: of["records"] for reason, of in summary["defects"].items()})
-    found += [f"{count:,} texts ({count / total:.1%}): {reason}." for reason, count in defects.most_common()]
+    found += [f"{_part(count, total)} texts: {reason}." for reason, count in defects.most_common()]
+    cut_off = summary["cut_off"]["records"]
+    if cut_off:
+        found.append(f"{_part(cut_off, total)} texts were cut off at --max-tokens.")
     duplicates = summary["duplicates"]
     count = duplicates.get("near", duplicates["exact"])
     if count:
-        found.append(f"{count:,} texts ({count / total:.1%}) are near duplicates of another one.")
+        found.append(f"{_part(count, total)} texts are near duplicates of another one.")
     wrong = summary["language"]["wrong"]
     if wrong:
-        found.append(
-            f"{wrong:,} texts ({wrong / total:.1%}) seem to be in another language than {summary['language']['expected']}."
-        )
+        expected = summary["language"]["expected"]
+        found.append(f"{_part(wrong, total)} texts seem to be in another language than {expected}.")
     return found
+
+
+def _part(count: int, total: int) -> str:
+    return f"{count:,} of {total:,} ({count / total:.1%})"
 
 
 def _order_findings(summary: dict[str, Any]) -> list[str]:
@@ -39,9 +46,12 @@ def _order_findings(summary: dict[str, Any]) -> list[str]:
         if one["adjacent"] and one["p"] is not None and one["p"] >= _CHANCE:
             share = f"{one['share']:.1%} of the pairs, p = {one['p']:.2g}"
             found.append(f"The reranker does not tell grade {one['high']} from grade {one['low']} ({share}).")
-    means = [of["mean"] for of in summary["by_grade"].get("overlap", {}).values() if of["n"]]
-    if len(means) > 1 and means != sorted(means):
-        found.append("The share of query words in the document does not rise with the grade.")
+    means = [(grade, of["mean"]) for grade, of in summary["by_grade"].get("overlap", {}).items() if of["n"]]
+    for (low, less), (high, more) in pairwise(means):
+        if more < less:
+            found.append(
+                f"The share of query words in the document falls from grade {low} ({less:.2f}) to grade {high} ({more:.2f})."
+            )
     return found
 
 

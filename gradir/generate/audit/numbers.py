@@ -39,6 +39,7 @@ class Columns:
         defects: Reason and ids of texts that are none.
         languages: What the texts seem to be written in; None: cannot be told.
         ids: Of the texts that were made.
+        cut_off: Of those among them that the model did not finish.
         exact: (id, earlier id) of texts that are equal but for case and white space.
     """
 
@@ -49,6 +50,7 @@ class Columns:
     defects: dict[str, list[str]] = field(default_factory=dict)
     languages: Counter[str | None] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
+    cut_off: list[str] = field(default_factory=list)
     exact: list[tuple[str, str]] = field(default_factory=list)
     queries: int = 0
     documents: int = 0
@@ -111,6 +113,8 @@ def _look_at(found: Columns, item: Item, texts: dict[str, str], language: str | 
 
     text = item.made
     found.ids.append(item.made_id)
+    if item.record.get("finish") == "length":
+        found.cut_off.append(item.made_id)
     digest = hashlib.blake2b(same_text(text).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
     earlier = texts.setdefault(digest, item.made_id)
     if earlier != item.made_id:
@@ -159,11 +163,12 @@ def summary(source: Generated, found: Columns, language: str | None) -> dict[str
         "overlap": describe(found.values["overlap"]),
         "per_group": describe(np.bincount(found.groups).astype(np.float64)),
         "first_words": dict(found.first_words.most_common(_FIRST)),
+        "cut_off": _listed(found.cut_off),
         "defects": {reason: _listed(ids) for reason, ids in sorted(found.defects.items())},
         "duplicates": {"exact": len(found.exact), "exact_examples": [list(pair) for pair in found.exact[:_EXAMPLES]]},
         "language": {
             "expected": language,
-            "wrong": sum(count for code, count in told.items() if code != language),
+            "wrong": sum(count for code, count in told.items() if code != language) if language is not None else 0,
             "untold": found.languages[None],
             "found": dict(told.most_common()),
         },

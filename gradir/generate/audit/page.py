@@ -231,6 +231,7 @@ def _defects(audit: Mapping[str, Any]) -> list[Block]:
     if audit["kind"] == "judgements":
         return []
     rows = [[name, of["records"], ", ".join(of["examples"])] for name, of in audit["defects"].items()]
+    rows.append(["cut off at --max-tokens", audit["cut_off"]["records"], ", ".join(audit["cut_off"]["examples"])])
     pairs = audit["duplicates"]
     for name in ("exact", "near"):
         if name in pairs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gradir.errors import InputError
 from gradir.generate.filters import Drop, Filter, Items
-from gradir.generate.generated import Generated
+from gradir.generate.generated import Generated, Item
 
 Opinion = Literal["grade", "expected"]
 
@@ -47,27 +47,23 @@ def opinions(folder: Path, source: Generated, count: int, of: Opinion) -> NDArra
 
 def at_least(judged: NDArray[np.float64], lowest: float) -> Filter:
     """Drop records whose judged grade is below `lowest`, and those that were not judged."""
-
-    def drop(items: Items) -> Iterator[Drop]:
-        for item in items:
-            grade = float(judged[item.number])
-            if math.isnan(grade):
-                yield Drop(item.number, "not_judged", None)
-            elif grade < lowest:
-                yield Drop(item.number, "judged", grade)
-
-    return drop
+    return _unless(judged, "judged", lambda _, grade: grade >= lowest)
 
 
 def close_to(judged: NDArray[np.float64], most: float) -> Filter:
     """Drop records whose judged grade differs from theirs by more than `most`, and those that were not judged."""
+    return _unless(judged, "judged_otherwise", lambda item, grade: abs(grade - item.grade) <= most)
+
+
+def _unless(judged: NDArray[np.float64], reason: str, good: Callable[[Item, float], bool]) -> Filter:
+    """Drop records that are not judged, or of which their judged grade is not good."""
 
     def drop(items: Items) -> Iterator[Drop]:
         for item in items:
             grade = float(judged[item.number])
             if math.isnan(grade):
                 yield Drop(item.number, "not_judged", None)
-            elif abs(grade - item.grade) > most:
-                yield Drop(item.number, "judged_otherwise", grade)
+            elif not good(item, grade):
+                yield Drop(item.number, reason, grade)
 
     return drop
