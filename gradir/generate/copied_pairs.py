@@ -17,7 +17,6 @@ from gradir.generate.render import Model, as_data
 from gradir.generate.wanted_pairs import Wanted
 from gradir.generate.written_pairs import Pair
 
-_FREQUENT = 2000  # words that lists are made of
 _SENTENCE_END = re.compile(r"""[.!?。！？]["'”’)\]]*(?=\s|$)""")
 
 
@@ -49,22 +48,21 @@ def sentence_answers(
 
 
 def word_answers(wanted: Wanted, prompts: Prompts, documents: Iterator[Document]) -> Iterator[Pair]:
-    """Lists of distinct words, each as likely as any other, and the same list from a random place of its first half to its end.
+    """Lists of words, drawn as often as they occur, and the same lists turned: from a place of the first half on, then the rest.
 
-    Nothing but the list tells what comes next. The words are the most frequent ones, which are single tokens of a tokenizer
-    learned on these texts: of rare words, which fall into pieces that occur again and again, a model learns to spell long
-    before it copies. Needs all distinct words of the documents in memory.
+    Nothing but the list tells what comes next. Words as frequent as in texts are learned from sooner than equally frequent ones,
+    as Chan et al. 2022 (arXiv 2205.05055) found of learning in context at large. Needs all distinct words in memory.
     """
     ids, words = [], Counter[str]()
     for document in documents:
         ids.append(document.docid)
         words.update(as_data(document.contents).split())
-    known = sorted(nsmallest(_FREQUENT, words, key=lambda word: (-words[word], word)))
+    known, ends = sorted(words), np.cumsum([words[word] for word in sorted(words)])
     for docid in ids:
         for number in range(wanted.per_document):
             chance = np.random.default_rng(salt(wanted.seed, "words", docid, number))
-            length = min(len(known), int(chance.integers(*wanted.words, endpoint=True)))
-            drawn = [known[place] for place in chance.choice(len(known), length, replace=False)]
-            first = int(chance.integers(0, length // 2, endpoint=True))
+            places = chance.integers(0, ends[-1], chance.integers(*wanted.words, endpoint=True))
+            drawn = [known[place] for place in np.searchsorted(ends, places, side="right")]
+            first = int(chance.integers(0, (len(drawn) + 1) // 2))
             prompt = prompts.of(Document(docid, " ".join(drawn)))
-            yield Pair(prompt, " ".join(drawn[min(first, length - 1) :]), "", docid, None)
+            yield Pair(prompt, " ".join(drawn[first:] + drawn[:first]), "", docid, None)

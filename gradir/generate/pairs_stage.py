@@ -40,7 +40,7 @@ def pairs(
 
     Two more kinds teach a new model to copy, which few queries do not; all is drawn by the seed. --kind sentence takes a sentence
     of a document for its query, in both directions (grade 3; another document is of grade 0). --kind words, for a prompt of
-    kind queries, shows frequent words of all documents at random, and the answer says them again from a random place on, which
+    kind queries, shows words of all documents at random, and the answer says them again, beginning at a random place, which
     cannot be learned but by copying: train on these first.
 
     Prompts are rendered by the code that gradir generate queries and documents ask with. Only how documents are cut may

@@ -44,6 +44,8 @@ class Trainer(transformers.Trainer):
         cached: Compute vectors chunk by chunk, without keeping what their gradients need, and again for these (GradCache, Gao et
             al. 2021, arXiv 2101.06983). Otherwise the batches of a step are computed one after another.
         after_step: Called after each optimiser step.
+        callbacks: More of Hugging Face's callbacks.
+        optimizer: Of the learner's parameters; None: the one that `args` names.
 
     Raises:
         GradirError: The loss or a gradient is not finite: names the step and its queries. The last checkpoint stays.
@@ -61,11 +63,13 @@ class Trainer(transformers.Trainer):
         cached: bool = False,
         after_step: Callable[[], object] | None = None,
         callbacks: list[Any] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
     ):
         held_out = dataset if evaluate else None  # which it asks for; `evaluate` below does not look at it
         super().__init__(
-            learner, args, data_collator=collate, train_dataset=dataset, eval_dataset=held_out, callbacks=callbacks
-        )
+            learner, args, data_collator=collate, train_dataset=dataset, eval_dataset=held_out, callbacks=callbacks,
+            optimizers=(optimizer, None),
+        )  # fmt: skip
         for callback in (transformers.PrinterCallback, transformers.ProgressCallback):
             self.remove_callback(callback)
         self.learner: Any = learner

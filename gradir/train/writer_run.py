@@ -25,6 +25,7 @@ from gradir.models.card import block, write_parts
 from gradir.train.arguments import arguments, plan_steps
 from gradir.train.card import shown
 from gradir.train.config import TrainConfig
+from gradir.train.muon import MuonAdamW
 from gradir.train.perform import last_checkpoint, transformers_seed, write_finished
 from gradir.train.progress import LiveLine
 from gradir.train.trainer import Trainer
@@ -141,7 +142,8 @@ def _trainer(
         return {"log_prob": -loss}
 
     line = LiveLine(f"train writer ({str(work.dtype).removeprefix('torch.')})")
-    return Trainer(objective, told, examples, steps, collate, evaluate, callbacks=[line])
+    muon = MuonAdamW(objective, settings.learning_rate, settings.weight_decay) if settings.optimizer == "muon" else None
+    return Trainer(objective, told, examples, steps, collate, evaluate, callbacks=[line], optimizer=muon)
 
 
 def _plan_evaluation(told: Any, every: int) -> None:

@@ -147,14 +147,15 @@ def test_lists_of_words_are_said_again(folder: Path) -> None:
     for one in found:
         listed = one["prompt"].removeprefix("Document: ").removesuffix("\nQuery:").split()
         said = one["answer"].split()
-        assert listed[len(listed) - len(said) :] == said
+        assert sorted(listed) == sorted(said)
+        turns = [place for place in range(len(listed)) if listed[place:] + listed[:place] == said]
+        assert turns
         assert set(listed) <= known
-        assert len(set(listed)) == len(listed)
         assert (one["qid"], one["grade"]) == ("", None)
         lengths.add(len(listed))
-        places.add((len(listed), len(listed) - len(said)))
+        places |= {(len(listed), turns[0])} if len(turns) == 1 else set()
     assert lengths == {3, 4, 5, 6}
-    assert {place for length, place in places if length == 6} == {0, 1, 2, 3}
+    assert {place for length, place in places if length >= 5} == {0, 1, 2}
     assert made(folder, name="again.jsonl", kind="words", per_document=30, min_words=3, max_words=6) == found
 
 

@@ -150,10 +150,11 @@ def test_the_loss_counts_answers_and_as_much_of_prompts_as_is_asked(
     assert float(shared(changed)["loss"]) != float(parts["loss"])
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
-    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
-    words = TINY | {"steps": 12, "batch_size": 4, "prompt_loss": 0.2}
+    words = TINY | {"steps": 12, "batch_size": 4, "prompt_loss": 0.2, "optimizer": optimizer}
     writer([pairs], tmp_path / "whole", **words)
     forward, begun = WriterObjective.forward, list[int]()
 
