@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,7 @@ def _pairs(wanted: Wanted, model: Model, judged: Judged, texts: Texts, counts: C
     if wanted.prompt.kind == "documents":
         if wanted.kind == "sentence":
             return _documents_of_sentences(wanted, model, documents, texts, counts)
-        queries = ((query.qid, query.text) for query in read_topics(wanted.queries_file))
-        return _documents(wanted, model, queries, judged, texts, counts)
+        return _documents(wanted, model, judged, texts, counts)
     prompts = _prompts(wanted, model, texts)
     if wanted.kind == "sentence":
         return sentence_answers(wanted, model, prompts, documents(), counts)
@@ -128,14 +127,12 @@ def _queries(
                 yield Pair(prompts.of(document), answer, query.qid, docid, grade)
 
 
-def _documents(
-    wanted: Wanted, model: Model, queries: Iterable[tuple[str, str]], judged: Judged, texts: Texts, counts: Counter[str]
-) -> Iterator[Pair]:
-    """Queries, ids and texts, with a grade, and the documents that are judged so."""
+def _documents(wanted: Wanted, model: Model, judged: Judged, texts: Texts, counts: Counter[str]) -> Iterator[Pair]:
+    """Queries with a grade, and the documents that are judged so."""
     plan = Plan(wanted.prompt, Sampling(), "query", wanted.grades, 1, False, (), None, wanted.seed)
     fitter = Fitter(model, wanted.prompt, None, "query", wanted.longest_answer)  # as `gradir generate documents`
     irrelevant = Irrelevant(wanted, judged)
-    for qid, query in queries:
+    for qid, query in read_topics(wanted.queries_file):
         if not as_data(query) or qid not in judged:
             continue
         of = judged[qid]
@@ -146,24 +143,36 @@ def _documents(
             for docid in docids or ([] if grade else irrelevant.of(qid)):
                 document = _text(texts, docid, counts)
                 if document:
-                    yield Pair(prompt, _answer(model, document, wanted.longest_answer), qid, docid, grade)
+                    answer = _answer(model, as_data(document.contents), wanted.longest_answer)
+                    yield Pair(prompt, answer, qid, docid, grade)
 
 
 def _documents_of_sentences(
     wanted: Wanted, model: Model, documents: Callable[[], Iterator[Document]], texts: Texts, counts: Counter[str]
 ) -> Iterator[Pair]:
-    """Sentences of documents as queries: their document has grade 3, another one grade 0."""
-    judged = {document.docid: {document.docid: 3} for document in documents()}
-    queries = (
-        (document.docid, one) for document in documents() for one in drawn_sentences(wanted, model, document, counts)
-    )
-    for pair in _documents(wanted, model, queries, judged, texts, counts):
-        yield pair._replace(qid="")
+    """Sentences of documents as queries. Grade 3: their document from there on; 2: what follows in it; 0: another document.
+
+    A text that begins with its query is what a model that copies learns soonest.
+    """
+    plan = Plan(wanted.prompt, Sampling(), "query", wanted.grades, 1, False, (), None, wanted.seed)
+    fitter = Fitter(model, wanted.prompt, None, "query", wanted.longest_answer)
+    irrelevant = Irrelevant(wanted, {document.docid: {document.docid: 3} for document in documents()})
+    for document in documents():
+        whole = as_data(document.contents)
+        for sentence in drawn_sentences(wanted, model, document, counts):
+            _, found, after = whole.partition(sentence)
+            answers = {3: (document.docid, found + after), 2: (document.docid, after.strip())}
+            for docid in irrelevant.of(document.docid):
+                answers[0] = (docid, as_data(texts.contents(docid)))
+            for asked in plan.asked(Source(document.docid, sentence)):
+                docid, text = answers.get(asked.grades[0], ("", ""))
+                if len(text.split()) >= wanted.words[0]:
+                    prompt = fitter.fit(plan.values(asked))
+                    yield Pair(prompt, _answer(model, text, wanted.longest_answer), "", docid, asked.grades[0])
 
 
-def _answer(model: Model, document: Document, tokens: int) -> str:
-    """A document as an answer: on one line; what is too long ends with its last whole sentence, if that is past the half."""
-    whole = as_data(document.contents)
+def _answer(model: Model, whole: str, tokens: int) -> str:
+    """A text on one line as an answer: what is too long ends with its last whole sentence, if that is past the half."""
     text = model.cut(whole, tokens).rstrip()
     if len(text) < len(whole):
         ends = sentence_ends(text)

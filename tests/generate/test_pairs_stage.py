@@ -126,17 +126,28 @@ def test_sentences_stand_in_what_is_shown(folder: Path) -> None:
 
 
 def test_sentences_are_queries_of_their_documents(folder: Path) -> None:
-    found = made(folder, "ask-document", kind="sentence", document_tokens=18, per_document=2)
-    shown_texts = {name: " ".join(text.split()[:18]) for name, text in DOCUMENTS.items()}
-    assert len(found) == 10  # five sentences (see above), each with its document and another
-    for three, zero in zip(found[::2], found[1::2], strict=True):
-        query = three["prompt"].removeprefix("Query: ").partition("\n")[0]
-        assert three["prompt"] == f"Query: {query}\nGrade: 3\nDocument:"
-        assert zero["prompt"] == f"Query: {query}\nGrade: 0\nDocument:"
-        assert query.split()[0] in shown_texts[three["docid"]]
-        assert zero["docid"] in {"d1", "d2", "d3", "d4"} - {three["docid"]}
-        assert (three["grade"], zero["grade"], three["qid"], zero["qid"]) == (3, 0, "", "")
-        assert three["answer"].startswith(as_data(DOCUMENTS[three["docid"]])[:20])
+    found = made(folder, "ask-document", kind="sentence", document_tokens=18, per_document=2, answer_tokens=25)
+    of = dict.fromkeys(one["prompt"].removeprefix("Query: ").partition("\nGrade: ")[0] for one in found)
+    assert len(of) == 5  # see above
+    for query in of:
+        answers = {}
+        for one in found:
+            for grade in (3, 2, 1, 0):
+                if one["prompt"] == f"Query: {query}\nGrade: {grade}\nDocument:":
+                    assert (one["grade"], one["qid"]) == (grade, "")
+                    answers[grade] = (one["docid"], one["answer"])
+        (docid,) = [name for name, text in DOCUMENTS.items() if query in as_data(text)]
+        whole = as_data(DOCUMENTS[docid])
+        assert answers[3][0] == docid
+        assert answers[3][1].startswith(query)
+        assert whole[whole.index(query) :].startswith(answers[3][1])
+        assert (2 in answers) == (len(whole.partition(query)[2].split()) >= 4)
+        if 2 in answers:
+            assert answers[2][0] == docid
+            assert whole.partition(query)[2].strip().startswith(answers[2][1])
+        assert answers[0][0] in {"d1", "d2", "d3", "d4"} - {docid}
+        assert as_data(DOCUMENTS[answers[0][0]]).startswith(answers[0][1])
+        assert 1 not in answers
 
 
 def test_lists_of_words_are_said_again(folder: Path) -> None:
