@@ -119,9 +119,10 @@ def served(model: Path, log: Path) -> Iterator[str]:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     host = f"http://127.0.0.1:{port}"
+    # a prefill in pieces ends the CPU build where a draw has a seed
     words = f"""-m vllm.entrypoints.openai.api_server --model {model} --served-model-name bench --host 127.0.0.1 --port {port}
         --dtype float32 --max-model-len {CONTEXT} --max-num-seqs {AT_A_TIME} --enforce-eager --block-size 32
-        --enable-prompt-tokens-details --gpu-memory-utilization 0.2"""
+        --enable-prompt-tokens-details --gpu-memory-utilization 0.2 --max-num-batched-tokens {AT_A_TIME * CONTEXT}"""
     environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # ours, in this process
     with log.open("wb") as stream:
@@ -147,8 +148,11 @@ def _healthy(host: str) -> bool:
 
 
 def command(llm: str, output: Path, documents: int, **more: Any) -> Path:
-    """`gradir generate queries` with its few-shot prompt. All of the output is made afresh."""
-    queries(str(collection()), llm, output, documents=documents, max_tokens=32, **more)
+    """`gradir generate queries` with its few-shot prompt. All of the output is made afresh.
+
+    Answers are drawn: the likeliest words of a random model repeat themselves, and such queries are dropped.
+    """
+    queries(str(collection()), llm, output, documents=documents, max_tokens=32, temperature=1.0, **more)
     return output
 
 
