@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -36,9 +37,12 @@ class Workers:
         if self.number == 1 or len(batches) < 2 * self.number:
             return map(work, batches)
         if self._pool is None:
-            share = max(1, self.threads // self.number)
-            self._pool = ThreadPoolExecutor(self.number, "encode", torch.set_num_threads, (share,))
+            self._pool = ThreadPoolExecutor(self.number, "encode", self._take_share, (Barrier(self.number),))
         return self._in_order(work, batches, self._pool)
+
+    def _take_share(self, all_here: Barrier) -> None:
+        torch.set_num_threads(max(1, self.threads // self.number))
+        all_here.wait()  # a thread that begins after the last batch would set MKL's threads for the whole process, for good
 
     def _in_order(
         self, work: Callable[[Given], Made], batches: Iterable[Given], pool: ThreadPoolExecutor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,24 @@ def test_an_error_while_reading_windows_comes_through(minilm: Path) -> None:
     encoder = Encoder.open(minilm, "cpu", "float32")
     with pytest.raises(OSError, match="the disk is gone"):
         list(encoder.encode_windows(windows()))
+
+
+def test_the_last_to_set_the_threads_is_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MKL's number is the process's, whoever sets it: a worker that comes late must not."""
+    caller = threading.get_ident()
+    told: list[bool] = []
+
+    def slowly(number: int) -> None:
+        if threading.get_ident() != caller:
+            time.sleep(0.05 * len(told) + 0.05)
+        told.append(threading.get_ident() == caller)
+
+    monkeypatch.setattr(torch, "set_num_threads", slowly)
+    workers = Workers(CPU)
+    workers.threads = workers.number = 4
+    assert list(workers.map(abs, list(range(8)))) == list(range(8))
+    time.sleep(0.5)
+    assert told == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])

@@ -201,33 +201,39 @@ def test_an_engine_that_forgets_a_request(opened: Opened) -> None:
 
 
 ASK = """
-import sys
-from tests.llm.test_client import asked
-asked(*sys.argv[1:])
+import json, sys
+from pathlib import Path
+from gradir.llm import open_llm
+from tests.llm.test_client import _requests
+with open_llm(f"hf:{sys.argv[1]}", Path(sys.argv[2]), options=["dtype=float32", "device=cpu", "batch_size=4"]) as llm:
+    replies = [reply.as_dict() for reply in llm.ask(_requests(400))]
+    print(json.dumps([replies, llm.counts()]))
 """
 
 
-def asked(model: str, requests: str) -> tuple[list[Reply], dict[str, int]]:
-    """400 requests to a model, and what it says of them."""
-    options = ["dtype=float32", "device=cpu", "batch_size=4"]
-    with open_llm(f"hf:{model}", Path(requests), options=options) as llm:
-        return list(llm.ask(_requests(400))), llm.counts()
+def _asking(model: Path, folder: Path) -> subprocess.Popen[str]:
+    """400 requests to a model, from a process of its own: with other threads than here, sums would differ in their last digit."""
+    command = [sys.executable, "-c", ASK, str(model), str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def _asked(model: Path, folder: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    replies, counts = json.loads(_asking(model, folder).communicate()[0])
+    return replies, counts
 
 
 def test_kill_nine_while_asking(tiny_llm: Path, tmp_path: Path) -> None:
     """Killed twice, then let finish: the replies and the file are those of an uninterrupted run, and nothing is asked twice."""
-    whole, _ = asked(str(tiny_llm), str(tmp_path / "whole"))
+    whole, _ = _asked(tiny_llm, tmp_path / "whole")
     file = tmp_path / "requests" / "replies.jsonl"
-    command = [sys.executable, "-c", ASK, str(tiny_llm), str(file.parent)]
     for _ in range(2):
         enough = _size(file) + 5000
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while process.poll() is None and _size(file) < enough:
-            time.sleep(0.005)
-        assert process.poll() is None, "the process was to be killed at work"
-        process.kill()
-        process.wait()
-    replies, counts = asked(str(tiny_llm), str(file.parent))
+        with _asking(tiny_llm, file.parent) as process:
+            while process.poll() is None and _size(file) < enough:
+                time.sleep(0.005)
+            assert process.poll() is None, "the process was to be killed at work"
+            process.kill()
+    replies, counts = _asked(tiny_llm, file.parent)
     assert replies == whole
     assert counts["reused"] > 20
     assert counts["asked"] == 400 - counts["reused"] > 20
