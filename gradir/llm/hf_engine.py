@@ -26,7 +26,8 @@ class Settings:
     Attributes:
         context: Most tokens of prompt and answer; None: as many as the model takes.
         dtype: float32, bfloat16, float16, or auto: bfloat16 where the hardware multiplies it. Only in float32 a request is
-            answered alike whatever stands beside it in the batch; the same requests in the same order on as many threads always are.
+            answered alike whatever stands beside it in the batch; the same requests in the same order, on as many threads,
+            always are.
         device: cpu, cuda, cuda:1, …; auto: the first GPU, or the CPU.
         batch_size: Answers that are written at a time.
     """
