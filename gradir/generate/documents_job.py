@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradir.data.jsonl import FORMAT
 from gradir.data.list_order import salt
-from gradir.data.qrels import read_qrels
+from gradir.data.qrels import read_qrels, write_qrels
 from gradir.data.topics import read_topics
 from gradir.errors import GradirError
 from gradir.generate.asking_arguments import Asking, measured
@@ -50,6 +50,8 @@ def run(
                 write(files, source, texts, asking, model)
         if not tally.counts["texts"]:
             raise GradirError(f"nothing came of {tally.counts['requests']:,} requests: {tally.reasons()}")
+        if plan.shown:
+            write_qrels(folder / "examples.tsv", plan.shown)
         job.finish(tally.as_dict(plan.grades), measured(llm), folder)
     return tally
 

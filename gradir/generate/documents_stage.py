@@ -84,7 +84,8 @@ def documents(
         attributes: YAML file of lists to draw from, or none (default: gradir's own, with sentences, difficulty, style and
             persona; for queries form, words, difficulty and persona).
         examples: In place of the prompt's own: a JSON Lines file with query, grade_3, grade_2 … (document for
-            --from-documents), or qrels, whose queries are those of --topics.
+            --from-documents), or qrels, whose queries are those of --topics. The ids shown are written to examples.tsv, for
+            evaluation to leave these queries out.
         corpus: Documents of the qrels that --examples names.
         shots: How many examples are shown (default: all of a file, the prompt's number of judgements).
         max_chars: Most characters of a text, held to by the schema.

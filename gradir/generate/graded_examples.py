@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gradir.data.jsonl import read_objects, text_field
 from gradir.data.list_order import salt
 from gradir.data.qrels import read_qrels
+from gradir.data.records import Document, Qrel
 from gradir.data.text import suffix
 from gradir.data.texts import Texts
 from gradir.data.topics import read_topics
@@ -22,11 +23,12 @@ _TRIES = 64  # documents drawn to find one that is not judged
 
 
 class GradedExample(NamedTuple):
-    """What is written for, and a text at each grade; the id is empty where it comes from a file."""
+    """What is written for, and a text at each grade; ids are empty where they come from a file."""
 
     source: str
     texts: Mapping[int, str]
     id: str = ""
+    docids: Mapping[int, str] = {}
 
 
 def given_examples(path: Path, slot: str, grades: Sequence[int], shots: int | None, seed: int) -> list[GradedExample]:
@@ -79,12 +81,19 @@ def judged_examples(
     for qid in few:
         documents = _documents(judged[qid], texts, grades, seed, qid)
         if len(documents) == len(grades) and queries.get(qid, "").strip() and len(found) < shots:
-            found.append(GradedExample(queries[qid], documents, qid))
+            shown = {grade: document.contents for grade, document in documents.items()}
+            docids = {grade: document.docid for grade, document in documents.items()}
+            found.append(GradedExample(queries[qid], shown, qid, docids))
     scale = (
         "; grades are read as TREC's, so that for judgements of 0 and 1, relevant or not, a file of examples is needed"
     )
     _enough(qrels, found, shots, scale)
     return found
+
+
+def sources_of(examples: Sequence[GradedExample]) -> tuple[Qrel, ...]:
+    """The pairs that examples from judgements show."""
+    return tuple(Qrel(one.id, docid, grade) for one in examples for grade, docid in one.docids.items())
 
 
 def slots_of(
@@ -122,20 +131,20 @@ def _enough(source: str | Path, found: Sequence[GradedExample], shots: int, fix:
         raise InputError(source, problem, f"Lower --shots, or name fewer --grades{fix}")
 
 
-def _documents(of: Mapping[str, int], texts: Texts, grades: Sequence[int], seed: int, qid: str) -> dict[int, str]:
+def _documents(of: Mapping[str, int], texts: Texts, grades: Sequence[int], seed: int, qid: str) -> dict[int, Document]:
     """A document of each grade, as far as there is one."""
     found = {}
     for grade in grades:
         judged = sorted((docid for docid in of if of[docid] == grade), key=lambda docid: salt(seed, qid, docid))
         docids = [docid for docid in judged if docid in texts]
-        chosen = (texts.contents(docid) for docid in docids) if docids else _not_judged(of, texts, grade, seed, qid)
-        text = next((text for text in chosen if text.strip()), None)
-        if text is not None:
-            found[grade] = text
+        chosen = (texts.document(docid) for docid in docids) if docids else _not_judged(of, texts, grade, seed, qid)
+        document = next((document for document in chosen if document.contents.strip()), None)
+        if document is not None:
+            found[grade] = document
     return found
 
 
-def _not_judged(of: Mapping[str, int], texts: Texts, grade: int, seed: int, qid: str) -> Iterator[str]:
+def _not_judged(of: Mapping[str, int], texts: Texts, grade: int, seed: int, qid: str) -> Iterator[Document]:
     if grade == 0:
         drawn = (texts.at(salt(seed, "irrelevant", qid, number) % len(texts)) for number in range(_TRIES))
-        yield from (document.contents for document in drawn if document.docid not in of)
+        yield from (document for document in drawn if document.docid not in of)

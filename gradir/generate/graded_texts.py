@@ -18,6 +18,7 @@ from gradir.llm.asking import NOTE_TOKENS, Answer, Unusable, ask_valid, attempt_
 from gradir.llm.records import Choice, Request, Sampling
 
 if TYPE_CHECKING:
+    from gradir.data.records import Qrel
     from gradir.llm.client import LLM
 
 Examples = Sequence[Mapping[str, str]]
@@ -79,6 +80,7 @@ class Plan:
         longest: Most characters of a text; only where answers are `together`.
         structured: Have the engine hold answers to the JSON schema.
         attempts: How often a request is asked at most.
+        shown: The judged pairs among the examples.
     """
 
     prompt: Prompt
@@ -93,6 +95,7 @@ class Plan:
     longest: int | None = None
     structured: bool = True
     attempts: int = 3
+    shown: tuple[Qrel, ...] = ()
 
     def asked(self, source: Source) -> Iterator[Asked]:
         """What is asked for a source; grades of one draw of attributes stand next to each other, so that they share a prefix."""

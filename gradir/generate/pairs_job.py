@@ -150,9 +150,10 @@ def _documents(wanted: Wanted, model: Model, judged: Judged, texts: Texts, count
 def _documents_of_sentences(
     wanted: Wanted, model: Model, documents: Callable[[], Iterator[Document]], texts: Texts, counts: Counter[str]
 ) -> Iterator[Pair]:
-    """Sentences of documents as queries. Grade 3: their document from there on; 2: what follows in it; 0: another document.
+    """Sentences of documents as queries. Grade 3: their document from there on; 2: the rest of it; 0: another document.
 
-    A text that begins with its query is what a model that copies learns soonest.
+    A text that begins with its query is what a model that copies learns soonest. All are turned, what stands before coming
+    last, and the other document from a sentence of its own on: neither a length nor the sound of a beginning tells a grade.
     """
     plan = Plan(wanted.prompt, Sampling(), "query", wanted.grades, 1, False, (), None, wanted.seed)
     fitter = Fitter(model, wanted.prompt, None, "query", wanted.longest_answer)
@@ -160,15 +161,27 @@ def _documents_of_sentences(
     for document in documents():
         whole = as_data(document.contents)
         for sentence in drawn_sentences(wanted, model, document, counts):
-            _, found, after = whole.partition(sentence)
-            answers = {3: (document.docid, found + after), 2: (document.docid, after.strip())}
+            before, _, after = whole.partition(sentence)
+            rest = _joined(after, before)
+            answers = {3: (document.docid, _joined(sentence, rest)), 2: (document.docid, rest)}
             for docid in irrelevant.of(document.docid):
-                answers[0] = (docid, as_data(texts.contents(docid)))
+                answers[0] = (docid, _turned(as_data(texts.contents(docid)), salt(wanted.seed, "turned", sentence)))
             for asked in plan.asked(Source(document.docid, sentence)):
                 docid, text = answers.get(asked.grades[0], ("", ""))
                 if len(text.split()) >= wanted.words[0]:
                     prompt = fitter.fit(plan.values(asked))
                     yield Pair(prompt, _answer(model, text, wanted.longest_answer), "", docid, asked.grades[0])
+
+
+def _turned(text: str, drawn: int) -> str:
+    """A text from one of its sentences on, then what stands before."""
+    starts = [0, *(end for end in sentence_ends(text) if text[end:].strip())]
+    place = starts[drawn % len(starts)]
+    return _joined(text[place:], text[:place])
+
+
+def _joined(first: str, then: str) -> str:
+    return f"{first.strip()} {then.strip()}".strip()
 
 
 def _answer(model: Model, whole: str, tokens: int) -> str:

@@ -39,9 +39,10 @@ def pairs(
     what is trained on one split has not seen another's.
 
     Two more kinds teach a new model to copy, which few queries do not; all is drawn by the seed. --kind sentence takes a sentence
-    of a document for its query, in both directions (grade 3: the document from there on; 2: what follows in it; 0: another
-    document). --kind words, for a prompt of kind queries, shows words of all documents at random, and the answer says them
-    again, beginning at a random place, which cannot be learned but by copying: train on these first.
+    of a document for its query, in both directions (grade 3: the document from there on, what stands before coming last; 2: the
+    same without the sentence; 0: another document from one of its sentences on). --kind words, for a prompt of kind
+    queries, shows words of all documents at random, and the answer says them again, beginning at a random place, which cannot
+    be learned but by copying: train on these first.
 
     Prompts are rendered by the code that gradir generate queries and documents ask with. Only how documents are cut may
     differ: in tokens of --tokenizer, as there; in words, if none is given.
@@ -86,4 +87,6 @@ def pairs(
         return Outcome(output, f"{output} is finished; nothing to do", then)
     counts = write(wanted, job)
     said = f"{output}: {read_manifest(output)['counts']['pairs']:,} pairs, {job.seconds():.1f} s"
+    if counts["grade_1"] and wanted.prompt.kind == "documents" and not (counts["grade_2"] or counts["grade_3"]):
+        said += f"; no document of grade 2 or 3: if 1 in {qrels} means relevant, it is learned as related, without an answer"
     return Outcome(output, said, then, columns(counts.items()))

@@ -6,13 +6,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradir.generate.asking_arguments import Asking
 from gradir.generate.attributes import Attribute
 from gradir.generate.documents_form import LEVELS
 from gradir.generate.graded_texts import Plan
 from gradir.generate.render import Model
+
+if TYPE_CHECKING:
+    from gradir.generate.graded_examples import GradedExample
 
 _ENOUGH = 1536  # tokens of an answer, where neither flag nor prompt says
 
@@ -149,6 +152,9 @@ class Wanted:
 
     def plan(self, asking: Asking, llm: Model) -> Plan:
         """What is asked for each source."""
+        from gradir.generate.graded_examples import slots_of, sources_of
+
+        examples = self._examples(asking)
         return Plan(
             asking.prompt,
             asking.sampling(temperature=1.0, max_tokens=_ENOUGH),
@@ -157,14 +163,15 @@ class Wanted:
             self.per_grade,
             not self.one_by_one,
             self.attributes,
-            self._examples(asking, llm),
+            None if examples is None else slots_of(examples, self.slot, self.grades, not self.one_by_one, llm.cut),
             asking.seed,
             self.max_chars,
             self.structured,
             self.attempts,
+            sources_of(examples or []),
         )
 
-    def _examples(self, asking: Asking, llm: Model) -> list[dict[str, str]] | None:
+    def _examples(self, asking: Asking) -> list[GradedExample] | None:
         from gradir.data.texts import Texts
         from gradir.generate import graded_examples as of
 
@@ -172,8 +179,6 @@ class Wanted:
             return None
         shots, seed = self.shots or asking.prompt.shots, asking.seed
         if of.is_file_of_examples(self.examples):
-            found = of.given_examples(Path(self.examples), self.slot, self.grades, self.shots, seed)
-        else:
-            with Texts(str(self.corpus)) as texts:
-                found = of.judged_examples(self.examples, str(self.topics), texts, self.grades, shots, seed)
-        return of.slots_of(found, self.slot, self.grades, not self.one_by_one, llm.cut)
+            return of.given_examples(Path(self.examples), self.slot, self.grades, self.shots, seed)
+        with Texts(str(self.corpus)) as texts:
+            return of.judged_examples(self.examples, str(self.topics), texts, self.grades, shots, seed)

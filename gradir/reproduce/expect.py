@@ -2,6 +2,7 @@
 
 A value is OK within its tolerance, OKish within twice that, else FAIL: a score that is too high was not reproduced either.
 One that is expected to be better than another run's must be so by a paired two-sided t-test over the queries (Student, 1908).
+A number in a JSON file, such as an audit's, is above or below another number, or another place of the same file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from gradir.data.jsonl import FORMAT
 from gradir.data.measures import Scores, evaluate_run
 from gradir.data.qrels import read_qrels
 from gradir.data.significance import paired_p
-from gradir.errors import GradirError
+from gradir.errors import GradirError, InputError
+from gradir.reproduce.recipe import BOUNDS
 
 OK, OKISH, FAIL = "OK", "OKish", "FAIL"
 DIFFERS = "collection differs"
@@ -30,14 +32,15 @@ class Checked:
     """One expectation, checked.
 
     Attributes:
-        run: The run.
+        run: The run, or the JSON file.
         over: The run that it should beat, if any.
-        measure: Name of the measure.
-        expected: The value, or the highest p; None to print only.
+        measure: Name of the measure, or the place in the file.
+        expected: The value, the highest p or the bound; None to print only.
         tolerance: Of the value.
         measured: The mean, or the difference of the means.
         p: Of the paired test.
         verdict: OK, OKish, FAIL, "collection differs", or empty where nothing is expected.
+        bound: Of a number in a file: above or below.
     """
 
     run: str
@@ -48,6 +51,7 @@ class Checked:
     measured: float
     p: float | None
     verdict: str
+    bound: str | None = None
 
 
 def verdict(measured: float, expected: float, tolerance: float) -> str:
@@ -65,8 +69,10 @@ def check(expectation: dict[str, Any]) -> Checked:
         expectation: As the recipe has it, nothing left to fill in.
 
     Raises:
-        GradirError: Its run or qrels cannot be read, or its measure is none.
+        GradirError: Its run, qrels or file cannot be read, its measure is none, or its file has no such number.
     """
+    if "file" in expectation:
+        return _check_number(expectation)
     run, measure, over = str(expectation["run"]), str(expectation["measure"]), expectation.get("over")
     found = _scores(expectation, run)
     mean, tolerance, p = found.means[measure], expectation.get("tolerance"), None
@@ -84,6 +90,35 @@ def check(expectation: dict[str, Any]) -> Checked:
     if said and _differs(expectation):
         said = DIFFERS
     return Checked(run, over, measure, expected, tolerance, mean, p, said)
+
+
+def _check_number(expectation: dict[str, Any]) -> Checked:
+    path, place = Path(str(expectation["file"])), str(expectation["at"])
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"is no JSON file that can be read ({error})", "Run the step that writes it") from None
+    measured = _number_at(path, value, place)
+    for bound in BOUNDS:
+        if bound in expectation:
+            other = expectation[bound]
+            limit = _number_at(path, value, other) if isinstance(other, str) else float(other)
+            said = OK if (measured > limit if bound == "above" else measured < limit) else FAIL
+            return Checked(str(path), None, place, limit, None, measured, None, said, bound)
+    return Checked(str(path), None, place, None, None, measured, None, "")
+
+
+def _number_at(path: Path, value: Any, place: str) -> float:
+    """What stands at `a.b.c`."""
+    found = value
+    for key in place.split("."):
+        if not isinstance(found, dict) or key not in found:
+            known = f" Here it has {', '.join(map(str, found))}." if isinstance(found, dict) else ""
+            raise GradirError(f"{path}: has no '{key}' of '{place}'.{known}")
+        found = found[key]
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        raise GradirError(f"{path}: '{place}' is no number but {json.dumps(found)[:60]}")
+    return float(found)
 
 
 def _scores(expectation: dict[str, Any], run: str) -> Scores:
@@ -116,6 +151,8 @@ def format_table(rows: Sequence[Checked]) -> str:
 
 
 def _cells(row: Checked) -> list[str]:
+    if row.bound is not None:
+        return [row.run, row.measure, f"{row.bound} {row.expected:.4g}", f"{row.measured:.4g}", row.verdict]
     if row.over is None:
         expected = "-" if row.expected is None else f"{row.expected:.4f} ±{row.tolerance or 0:.4f}"
         return [row.run, row.measure, expected, f"{row.measured:.4f}", row.verdict or "-"]

@@ -11,6 +11,7 @@
     expect:
       - {run: "${here}/test.trec", qrels: …, measure: nDCG@10, value: 0.6, tolerance: 0.01, collection_sha: 5bd23a15}
       - {run: "${here}/test.trec", over: "${here}/start.trec", qrels: …, measure: nDCG@10, p: 0.05}
+      - {file: "${here}/audit/audit.json", at: monotone.all.p, below: 0.01}   # or above; a number, or another place in the file
 
 A part's name begins with an underscore. Its variables are defaults, its expectations stand before the recipe's own.
 """
@@ -29,6 +30,8 @@ _PART = ("format", "about", "variables", "steps", "expect")
 _RECIPE = (*_PART, "papers", "needs")
 _STEP = ("name", "run", "with")
 _EXPECT = ("run", "qrels", "measure", "value", "tolerance", "min_grade", "collection_sha", "over", "p")
+BOUNDS = ("above", "below")
+_IN_FILE = ("file", "at", *BOUNDS)
 _NUMBERS = ("gpu_gib", "ram_gib", "disk_gib")
 _NEEDS = (*_NUMBERS, "llm", "data")
 
@@ -162,7 +165,7 @@ def _read_steps(path: Path, value: Lined, reading: _Reading, parts: bool) -> Non
             _check_expectation(path, one, reading)
             reading.expect.append(one)
         else:
-            reading.wrong(path, value.line, "an expectation is no mapping with run, qrels and measure")
+            reading.wrong(path, value.line, "an expectation is no mapping with run, qrels and measure, or file and at")
 
 
 def _include(path: Path, reading: _Reading) -> None:
@@ -186,6 +189,9 @@ def _read_step(path: Path, one: Lined, reading: _Reading) -> None:
 
 
 def _check_expectation(path: Path, one: Lined, reading: _Reading) -> None:
+    if "file" in one:
+        _check_place(path, one, reading)
+        return
     reading.check_keys(path, one, _EXPECT, "an expectation")
     missing = [key for key in ("run", "qrels", "measure") if key not in one]
     if missing:
@@ -197,6 +203,18 @@ def _check_expectation(path: Path, one: Lined, reading: _Reading) -> None:
         reading.wrong(path, one.line, "an expectation has either a value, or a run that this one is better than (over)")
     if one.get("value") is not None and "tolerance" not in one:
         reading.wrong(path, one.line, "an expectation with a value has a tolerance")
+
+
+def _check_place(path: Path, one: Lined, reading: _Reading) -> None:
+    reading.check_keys(path, one, _IN_FILE, "an expectation of a file")
+    if "at" not in one:
+        reading.wrong(path, one.line, "an expectation of a file says `at` which place its number stands")
+    bounds = [key for key in BOUNDS if key in one]
+    if len(bounds) > 1:
+        reading.wrong(path, one.line, "a number is above or below, not both")
+    for key in bounds:
+        if not isinstance(one[key], int | float | str) or isinstance(one[key], bool):
+            reading.wrong(path, one.line, f"{key} {one[key]!r} is no number and no place in the file")
 
 
 def _check(path: Path, value: Lined, needs: Lined, reading: _Reading) -> None:

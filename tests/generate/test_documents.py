@@ -20,7 +20,7 @@ import pytest
 from gradir.command import Outcome
 from gradir.data import schemas
 from gradir.data.graded import GradedLists
-from gradir.data.qrels import iter_qrels
+from gradir.data.qrels import iter_qrels, read_qrels
 from gradir.errors import GradirError, InputError
 from gradir.generate.asking_arguments import Asking
 from gradir.generate.attributes import draw, read_attributes
@@ -181,6 +181,8 @@ def test_examples_are_those_of_a_file_or_of_judgements(write: Write, tmp_path: P
         seen[name] = manifest(tmp_path / name)["measured"]["paid_prompt_tokens"]
     assert seen["given"] > seen["none"]
     assert seen["judged"] > seen["none"]
+    assert read_qrels(tmp_path / "judged" / "examples.tsv") == {"q3": {"a": 3, "b": 0}}
+    assert not (tmp_path / "given" / "examples.tsv").exists()
 
 
 def test_finished_work_loads_nothing(write: Write, tmp_path: Path, tiny_llm: Path, topics: Path) -> None:

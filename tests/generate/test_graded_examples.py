@@ -11,7 +11,7 @@ import pytest
 from gradir.data.texts import Texts
 from gradir.errors import InputError
 from gradir.generate.documents_form import parse_all
-from gradir.generate.graded_examples import GradedExample, given_examples, judged_examples, slots_of
+from gradir.generate.graded_examples import GradedExample, given_examples, judged_examples, slots_of, sources_of
 
 GRADES = (3, 2, 1, 0)
 
@@ -72,6 +72,8 @@ def test_judged_queries_with_a_document_of_each_grade(judged: dict[str, Any]) ->
         found = judged_examples(judged["qrels"], judged["topics"], texts, (3, 2, 1), 3, seed=5)
         assert {one.id for one in found} == {"q0", "q2", "q6"}
         assert all(one.texts == {grade: f"text {one.id[1]} {grade}" for grade in (3, 2, 1)} for one in found)
+        pairs = {(f"q{i}", f"d{i}.{grade}", grade) for i in (0, 2, 6) for grade in (3, 2, 1)}
+        assert set(sources_of(found)) == pairs
         with pytest.raises(InputError, match="has 3 examples"):
             judged_examples(judged["qrels"], judged["topics"], texts, (3, 2, 1), 4, seed=5)
 

@@ -10,7 +10,7 @@ import pytest
 
 from gradir.command import execute
 from gradir.errors import GradirError, InputError
-from gradir.generate.copied_pairs import sentences
+from gradir.generate.copied_pairs import sentence_ends, sentences
 from gradir.generate.documents_stage import documents
 from gradir.generate.pairs_job import Words
 from gradir.generate.pairs_stage import pairs
@@ -126,9 +126,16 @@ def test_sentences_stand_in_what_is_shown(folder: Path) -> None:
 
 
 def test_sentences_are_queries_of_their_documents(folder: Path) -> None:
-    found = made(folder, "ask-document", kind="sentence", document_tokens=18, per_document=2, answer_tokens=25)
+    options = {"kind": "sentence", "document_tokens": 18, "per_document": 2, "answer_tokens": 25}
+    begins = [of_sentences(made(folder, "ask-document", f"{seed}.jsonl", seed=seed, **options)) for seed in (1, 2, 3)]
+    assert set().union(*begins) == {True, False}
+
+
+def of_sentences(found: list[dict[str, Any]]) -> set[bool]:
+    """Looks at documents of sentences; returns whether those of grade 0 begin as their documents do."""
     of = dict.fromkeys(one["prompt"].removeprefix("Query: ").partition("\nGrade: ")[0] for one in found)
     assert len(of) == 5  # see above
+    places = set()
     for query in of:
         answers = {}
         for one in found:
@@ -137,17 +144,22 @@ def test_sentences_are_queries_of_their_documents(folder: Path) -> None:
                     assert (one["grade"], one["qid"]) == (grade, "")
                     answers[grade] = (one["docid"], one["answer"])
         (docid,) = [name for name, text in DOCUMENTS.items() if query in as_data(text)]
-        whole = as_data(DOCUMENTS[docid])
+        before, _, after = as_data(DOCUMENTS[docid]).partition(query)
+        rest = " ".join(f"{after} {before}".split())
         assert answers[3][0] == docid
         assert answers[3][1].startswith(query)
-        assert whole[whole.index(query) :].startswith(answers[3][1])
-        assert (2 in answers) == (len(whole.partition(query)[2].split()) >= 4)
+        assert f"{query} {rest}".startswith(answers[3][1])
+        assert (2 in answers) == (len(rest.split()) >= 4)
         if 2 in answers:
             assert answers[2][0] == docid
-            assert whole.partition(query)[2].strip().startswith(answers[2][1])
+            assert rest.startswith(answers[2][1])
         assert answers[0][0] in {"d1", "d2", "d3", "d4"} - {docid}
-        assert as_data(DOCUMENTS[answers[0][0]]).startswith(answers[0][1])
+        other = as_data(DOCUMENTS[answers[0][0]])
+        turned = {" ".join(f"{other[end:]} {other[:end]}".split()) for end in [0, *sentence_ends(other)]}
+        assert any(one.startswith(answers[0][1]) for one in turned)
+        places.add(other.startswith(answers[0][1]))
         assert 1 not in answers
+    return places
 
 
 def test_lists_of_words_are_said_again(folder: Path) -> None:
@@ -168,6 +180,14 @@ def test_lists_of_words_are_said_again(folder: Path) -> None:
     assert lengths == {3, 4, 5, 6}
     assert {place for length, place in places if length >= 5} == {0, 1, 2}
     assert made(folder, name="again.jsonl", kind="words", per_document=30, min_words=3, max_words=6) == found
+
+
+@pytest.mark.parametrize(("grades", "told"), [((1, 0), True), ((1, 2), False), ((0, 0), False)])
+def test_judgements_of_one_and_zero_are_told_of(folder: Path, grades: tuple[int, int], told: bool) -> None:
+    judged = qrels(folder / "other.tsv", [("q1", "d1", grades[0]), ("q2", "d3", grades[1])])
+    flags = {"corpus": str(folder), "output": folder / "pairs.jsonl", "topics": str(folder)}
+    outcome = pairs(str(folder / "ask-document.yaml"), str(judged), **flags)
+    assert ("learned as related" in outcome.message) == told
 
 
 def test_only_pairs_of_the_grade_asked_for(folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -135,20 +135,50 @@ def test_the_token_that_ends_an_answer_is_returned_and_left_out(
     assert min(kinds[kind] for kind in ("ended", "stop", "length")) > 0  # by an end token, by a stop string, cut off
 
 
-def test_all_engines_judge_alike(generate: Generate, corpus: Path, server: Any, tiny_llm: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def engines(server: Any, tiny_llm: Path, vllm_alone: None) -> dict[str, tuple[str, ...]]:
+    """The flags of each of the three."""
+    return {
+        "served": ("--llm", "openai:tiny", "--base-url", server.url),
+        "hf": ("--llm", f"hf:{tiny_llm}", "--llm-option", *HF),
+        "vllm": ("--llm", f"vllm:{tiny_llm}", "--llm-option", *VLLM, f"max_model_len={CONTEXT}"),
+    }
+
+
+@pytest.mark.parametrize("form", ["", "--one-by-one --per-grade 2"])
+def test_all_engines_write_the_same_documents(
+    form: str, generate: Generate, engines: dict[str, tuple[str, ...]], tmp_path: Path
+) -> None:
+    """Graded documents through gradir's own prompt: all grades in one answer of a JSON schema, and one request per grade."""
+    topics = lines(tmp_path / "queries.jsonl", [{"_id": f"q{i}", "text": text} for i, text in enumerate(SUBJECTS)])
+    flags = "--topics", topics, "--temperature", 0, "--max-tokens", 200, "--max-chars", 12, *form.split()
+    made = {name: tmp_path / name for name in engines}
+    for name, words in engines.items():
+        assert generate("documents", *flags, *words, "--output", made[name]).code == 0
+    expected = read(made["served"] / "records.jsonl")
+    assert len(expected) >= 4
+    for name in ("hf", "vllm"):
+        for file in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv"):
+            assert (made[name] / file).read_bytes() == (made["served"] / file).read_bytes()
+        found = read(made[name] / "records.jsonl")
+        assert [{**one, "model": ""} for one in found] == [{**one, "model": ""} for one in expected]
+        assert read_manifest(made[name])["counts"] == read_manifest(made["served"])["counts"]
+
+
+def test_all_engines_judge_alike(
+    generate: Generate, corpus: Path, engines: dict[str, tuple[str, ...]], tmp_path: Path
+) -> None:
     """Grades, and the soft labels of their log-probabilities, through gradir's own prompt."""
     topics = lines(tmp_path / "queries.jsonl", [{"_id": "q1", "text": "wing spars"}, {"_id": "q2", "text": "日本語"}])
     judged = qrels(tmp_path / "pairs.tsv", [(qid, f"d{i}", 0) for qid in ("q1", "q2") for i in range(0, len(TEXTS), 3)])
     found = {}
-    for name, words in {
-        "served": ("openai:tiny", "--base-url", server.url),
-        "hf": (f"hf:{tiny_llm}", "--llm-option", *HF),
-    }.items():
+    for name, words in engines.items():
         flags = "--qrels", judged, "--topics", topics, "--corpus", corpus, "--output", tmp_path / name
-        assert generate("judgements", *flags, "--llm", *words).code == 0
+        assert generate("judgements", *flags, *words).code == 0
         found[name] = read(tmp_path / name / "records.jsonl")
-    assert len(found["hf"]) == 2 * len(range(0, len(TEXTS), 3))
-    for ours, theirs in zip(found["hf"], found["served"], strict=True):
+    assert len(found["served"]) == 2 * len(range(0, len(TEXTS), 3))
+    pairs = chain(*(zip(found[name], found["served"], strict=True) for name in ("hf", "vllm")))
+    for ours, theirs in pairs:
         assert [ours[key] for key in ("qid", "docid", "grade")] == [theirs[key] for key in ("qid", "docid", "grade")]
         assert ours["expected"] == pytest.approx(theirs["expected"], abs=1e-3)
         assert ours["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-3)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -50,6 +51,56 @@ def test_better_than_another_run(files):
     assert check(one("a.trec", over="b.trec", p=0.1)).verdict == "OK"
     assert check(one("b.trec", over="a.trec", p=0.1)).verdict == "FAIL"  # worse, as surely
     assert check(one("a.trec", over="b.trec")).verdict == ""
+
+
+AUDIT = {"monotone": {"all": {"p": 0.004, "by": "x"}}, "overlap": {"3": {"mean": 0.31}, "0": {"mean": 0.2}}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "said"),
+    [
+        ({"at": "monotone.all.p", "below": 0.01}, 0.01, "OK"),
+        ({"at": "monotone.all.p", "below": 0.004}, 0.004, "FAIL"),
+        ({"at": "monotone.all.p", "above": 0.01}, 0.01, "FAIL"),
+        ({"at": "overlap.3.mean", "above": "overlap.0.mean"}, 0.2, "OK"),
+        ({"at": "overlap.0.mean", "above": "overlap.3.mean"}, 0.31, "FAIL"),
+        ({"at": "overlap.0.mean", "below": "overlap.3.mean"}, 0.31, "OK"),
+        ({"at": "overlap.0.mean", "above": "overlap.0.mean"}, 0.2, "FAIL"),
+        ({"at": "overlap.0.mean"}, None, ""),
+    ],
+)
+def test_a_number_in_a_file(files, wanted, limit, said):
+    (files / "audit.json").write_text(json.dumps(AUDIT), encoding="utf-8")
+    row = check({"file": "audit.json", **wanted})
+    assert (row.run, row.measure, row.expected, row.verdict) == ("audit.json", wanted["at"], limit, said)
+    assert (
+        row.measured
+        == {"m": 0.004, "overlap.3": 0.31, "overlap.0": 0.2}[
+            wanted["at"].removesuffix(".mean").replace("monotone.all.p", "m")
+        ]
+    )
+    bound = next((key for key in ("above", "below") if key in wanted), None)
+    assert format_table([row]).splitlines()[1].split()[:4] == (
+        ["audit.json", wanted["at"], bound, f"{limit:.4g}"] if bound else ["audit.json", wanted["at"], "-", "0.2000"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "told"),
+    [
+        (None, "p", "audit.json: is no JSON file that can be read"),
+        ("{", "p", "audit.json: is no JSON file that can be read"),
+        ('{"a": {"b": 1, "c": 2}}', "a.d", "has no 'd' of 'a.d'. Here it has b, c."),
+        ('{"a": {"b": 1}}', "a.b.c", "has no 'c' of 'a.b.c'"),
+        ('{"a": {"b": 1}}', "a", "'a' is no number but"),
+        ('{"a": true}', "a", "'a' is no number but true"),
+    ],
+)
+def test_a_file_without_the_number(files, text, at, told):
+    if text is not None:
+        (files / "audit.json").write_text(text, encoding="utf-8")
+    with pytest.raises(GradirError, match=re.escape(told)):
+        check({"file": "audit.json", "at": at, "below": 1})
 
 
 def test_another_collection_is_no_failure(files):

@@ -34,6 +34,10 @@ expect:
   - {run: x, qrels: y, measure: z, value: high, tolerance: 0.1}
   - {run: x, qrels: y, measure: z, value: 0.5}
   - {run: x, qrels: y, measure: z, value: 0.5, tolerance: 0.1, over: w}
+  - {file: x, at: a.p, belov: 0.01}
+  - {file: x, below: 0.01}
+  - {file: x, at: a, below: 0.01, above: 0}
+  - {file: x, at: a, below: [1]}
 """
     )
     with pytest.raises(GradirError) as caught:
@@ -51,6 +55,10 @@ expect:
         "small.yaml:14: value 'high' is no number",
         "small.yaml:15: an expectation with a value has a tolerance",
         "small.yaml:16: an expectation has either a value, or a run",
+        "small.yaml:17: an expectation of a file has no key 'belov', did you mean 'below'?",
+        "small.yaml:18: an expectation of a file says `at` which place",
+        "small.yaml:19: a number is above or below, not both",
+        "small.yaml:20: below [1] is no number and no place",
         "small.yaml:3: needs has no key 'gpu_gb', did you mean 'gpu_gib'?",
         "small.yaml:3: needs: disk_gib 'much' is no number",
         "small.yaml:3: needs: data names no variable of this recipe: 'lefd', did you mean 'left'?",
