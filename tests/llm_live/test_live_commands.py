@@ -190,7 +190,7 @@ CHECK_COUNTS = {"queries": count_queries, "documents": count_documents, "judgeme
 def test_a_judge_looks_at_what_was_made_and_the_filter_follows_it(
     server: Any, generate: Generate, folder: Path
 ) -> None:
-    """The whole path of re-judgement: documents, judgements of them, the filter by both."""
+    """The whole path of re-judgement: documents, judgements of them, the filter by both; and the page on what was made."""
     ask = "--llm", "openai:tiny", "--base-url", server.url
     made, judged, kept = (folder.parent / name for name in ("made", "judged", "kept"))
     assert generate(*COMMANDS["documents"].format(c=folder).split(), *ask, "--output", made).code == 0
@@ -212,6 +212,11 @@ def test_a_judge_looks_at_what_was_made_and_the_filter_follows_it(
     assert dropped == {d: ("judged_otherwise", of[d]["expected"]) for d in wanted if d not in near}
     assert read_manifest(kept)["counts"]["dropped"] == {"judged_otherwise": len(dropped)}
     check_documents(kept, read(kept / "records.jsonl"))
+    page = folder.parent / "page"
+    assert generate("audit", "--input", made, "--output", page).code == 0
+    audited = json.loads((page / "audit.json").read_text())
+    jsonschema.validate(audited, schema("audit"))
+    assert audited["grades"] == {str(grade): number for grade, number in sorted(Counter(wanted.values()).items())}
 
 
 def test_agreement_with_people(server: Any, generate: Generate, folder: Path) -> None:
