@@ -195,7 +195,7 @@ def _strict(text: str) -> list[tuple[int, Any]] | None:
     for brace in re.finditer(r"\{", text):
         try:
             value, _ = decoder.raw_decode(text, brace.start())
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, thousands of brackets
             continue
         pairs = [(_NAME.fullmatch(name), value) for name, value in value]
         if known := [(int(name[1]), value) for name, value in pairs if name]:

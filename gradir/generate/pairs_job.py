@@ -150,10 +150,10 @@ def _documents(wanted: Wanted, model: Model, judged: Judged, texts: Texts, count
 def _documents_of_sentences(
     wanted: Wanted, model: Model, documents: Callable[[], Iterator[Document]], texts: Texts, counts: Counter[str]
 ) -> Iterator[Pair]:
-    """Sentences of documents as queries. Grade 3: their document from there on; 2: the rest of it; 0: another document.
+    """Sentences of documents as queries. Grade 3: their document from there on; 2: from the sentence's middle on; 0: another one.
 
     A text that begins with its query is what a model that copies learns soonest. All are turned, what stands before coming
-    last, and the other document from a sentence of its own on: neither a length nor the sound of a beginning tells a grade.
+    last, and the other document at any word: neither a length nor a beginning in the middle of a sentence tells a grade.
     """
     plan = Plan(wanted.prompt, Sampling(), "query", wanted.grades, 1, False, (), None, wanted.seed)
     fitter = Fitter(model, wanted.prompt, None, "query", wanted.longest_answer)
@@ -161,9 +161,9 @@ def _documents_of_sentences(
     for document in documents():
         whole = as_data(document.contents)
         for sentence in drawn_sentences(wanted, model, document, counts):
-            before, _, after = whole.partition(sentence)
-            rest = _joined(after, before)
-            answers = {3: (document.docid, _joined(sentence, rest)), 2: (document.docid, rest)}
+            first = len(whole[: whole.index(sentence)].split())
+            answers = {3: (document.docid, _turned(whole, first))}
+            answers[2] = (document.docid, _turned(whole, first + len(sentence.split()) // 2))
             for docid in irrelevant.of(document.docid):
                 answers[0] = (docid, _turned(as_data(texts.contents(docid)), salt(wanted.seed, "turned", sentence)))
             for asked in plan.asked(Source(document.docid, sentence)):
@@ -173,15 +173,11 @@ def _documents_of_sentences(
                     yield Pair(prompt, _answer(model, text, wanted.longest_answer), "", docid, asked.grades[0])
 
 
-def _turned(text: str, drawn: int) -> str:
-    """A text from one of its sentences on, then what stands before."""
-    starts = [0, *(end for end in sentence_ends(text) if text[end:].strip())]
-    place = starts[drawn % len(starts)]
-    return _joined(text[place:], text[:place])
-
-
-def _joined(first: str, then: str) -> str:
-    return f"{first.strip()} {then.strip()}".strip()
+def _turned(text: str, first: int) -> str:
+    """A text from one of its words on, then what stands before; counted on from the beginning where it has fewer words."""
+    words = text.split()
+    first %= max(len(words), 1)
+    return " ".join(words[first:] + words[:first])
 
 
 def _answer(model: Model, whole: str, tokens: int) -> str:

@@ -39,8 +39,8 @@ def pairs(
     what is trained on one split has not seen another's.
 
     Two more kinds teach a new model to copy, which few queries do not; all is drawn by the seed. --kind sentence takes a sentence
-    of a document for its query, in both directions (grade 3: the document from there on, what stands before coming last; 2: the
-    same without the sentence; 0: another document from one of its sentences on). --kind words, for a prompt of kind
+    of a document for its query, in both directions (grade 3: the document from there on, what stands before coming last; 2: from
+    the middle of the sentence on; 0: another document from any of its words on). --kind words, for a prompt of kind
     queries, shows words of all documents at random, and the answer says them again, beginning at a random place, which cannot
     be learned but by copying: train on these first.
 

@@ -131,7 +131,7 @@ class Server:
             raise self._failure(response, content)
         try:
             answer = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Trouble(f"the answer is not JSON ({len(content)} bytes)") from None
         if not isinstance(answer, dict):
             raise Trouble("the answer is not a JSON object")

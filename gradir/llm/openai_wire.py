@@ -167,7 +167,7 @@ def _unwrapped(text: str, tokens: list[_Token] | None) -> tuple[str, list[_Token
     """The chosen string in the object around it, and those of the object's tokens that spell it."""
     try:
         chosen = json.loads(text)[_WRAPPED]
-    except (json.JSONDecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return text, tokens  # cut off: whoever asked for a choice sees that it is none
     for first in range(len(tokens or [])):
         for last in range(first, len(tokens or [])):
@@ -186,7 +186,7 @@ def complaint(content: bytes) -> str:
     text = content.decode("utf-8", "replace")
     try:
         value: Any = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = text
     while (
         isinstance(value, dict) and (inner := next((value[key] for key in _SAID if value.get(key)), None)) is not None
