@@ -38,7 +38,7 @@ class Settings:
         context: Most tokens of a prompt and its answer; what the server says unless given.
         concurrency: Requests in flight at a time.
         timeout: Seconds for one try of one request.
-        retries: How often a request is asked again when the server fails; 8 are a minute or more.
+        retries: How often a request is asked again when the server fails; 8 are 46 to 91 seconds of waiting.
         requests_per_minute: The server's limit.
         tokens_per_minute: The server's limit, of prompts and answers together.
         api_key_env: The environment variable that holds the key; local servers need none.

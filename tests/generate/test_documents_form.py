@@ -97,6 +97,13 @@ def test_what_is_refused(text: str, because: str) -> None:
     assert reason(text) == because
 
 
+@pytest.mark.parametrize("text", ['{"grade_3": ' + "7" * 5000, '{"grade_3": ' + "[" * 100_000])
+def test_digits_and_brackets_without_end(text: str) -> None:
+    """Python's reader of JSON has limits of its own."""
+    with pytest.raises(Unusable):
+        parse_all(text, (3, 0))
+
+
 @given(st.text(st.sampled_from("{}[]\"'“”:,\\ grade_0123ux\n"), max_size=60))
 def test_whatever_comes_is_read_or_refused(text: str) -> None:
     try:

@@ -157,6 +157,11 @@ def test_complaints(said, line):
     assert complaint(json.dumps(said).encode()) == line
 
 
+@pytest.mark.parametrize("said", [b'{"error": ' + b"7" * 5000, b"[" * 100_000])
+def test_complaints_that_python_does_not_read(said):
+    assert complaint(said) == said[:500].decode()
+
+
 def test_complaints_that_are_no_json():
     assert complaint(b"<html>\n502 \xff</html>") == "<html> 502 �</html>"
     assert complaint(b"") == ""

@@ -21,6 +21,8 @@ FAULTS = (
     "malformed",
     "list",
     "nothing",
+    "deep",
+    "digits",
     "broken",
     "empty",
     "unknown",
@@ -110,8 +112,8 @@ class FaultProxy:
             return _refusal(400, "Unrecognized request argument supplied: structured_outputs")
         if fault == "late":
             await asyncio.sleep(30)
-        if fault in ("malformed", "list", "nothing"):
-            return web.Response(body={"malformed": b'{"choices": [{"index"', "list": b"[]", "nothing": b""}[fault])
+        if fault in _BODIES:
+            return web.Response(body=_BODIES[fault])
         url = self.upstream + request.path_qs
         headers = {"Content-Type": request.content_type} if content else {}
         async with self._session.request(request.method, url, data=content or None, headers=headers) as answer:
@@ -138,6 +140,15 @@ class FaultProxy:
             told = [{key: one[key] for key in ("id", "max_model_len", "owned_by")} for one in json.loads(body)["data"]]
             body = json.dumps({"data": told}).encode()
         return web.Response(status=status, body=body, content_type="application/json")
+
+
+_BODIES = {
+    "malformed": b'{"choices": [{"index"',
+    "list": b"[]",
+    "nothing": b"",
+    "deep": b"[" * 100_000,
+    "digits": b'{"choices": ' + b"7" * 5000 + b"}",
+}
 
 
 def _with_text(body: bytes, text: str) -> bytes:

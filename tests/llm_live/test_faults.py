@@ -20,7 +20,20 @@ from gradir.llm import open_llm
 from gradir.llm.records import Request, Sampling
 
 REQUESTS = [Request(f"The wing spar {i} was measured", Sampling(max_tokens=6)) for i in range(60)]
-PASSING = ("refuse", "limit", "busy", "error", "late", "cut", "malformed", "list", "nothing", "broken")
+PASSING = (
+    "refuse",
+    "limit",
+    "busy",
+    "error",
+    "late",
+    "cut",
+    "malformed",
+    "list",
+    "nothing",
+    "deep",
+    "digits",
+    "broken",
+)
 
 
 def times(proxy, fault=None):
@@ -192,6 +205,17 @@ def test_too_many_requests_are_slowed_down_for_all(proxy, open_store):
         assert None not in texts(llm, REQUESTS[:20])
     gaps = [later - earlier for earlier, later in pairwise(times_of)]
     assert max(gaps) > 0.9  # nobody asks before the second is over
+
+
+def test_the_limit_of_a_provider_is_kept(proxy, open_store):
+    """60 requests a minute: the first may start at once, as may as many as five seconds hold; then one a second."""
+    times_of = []
+    proxy.fault = lambda number, body: times_of.append(time.monotonic()) or ""
+    with open_store("requests_per_minute=60") as llm:
+        assert None not in texts(llm, REQUESTS[:9])
+    assert len(times_of) == 9
+    assert times_of[5] - times_of[0] < 1.5
+    assert times_of[8] - times_of[5] == pytest.approx(3, abs=0.7)
 
 
 @pytest.mark.parametrize(
