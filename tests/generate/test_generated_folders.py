@@ -17,7 +17,8 @@ from gradir.errors import GradirError
 from gradir.generate import filter_, judgements, queries
 from gradir.generate.audit_stage import audit
 from gradir.generate.writing import apart
-from tests.generate.made import RIB, SPAR, TOWN, collection, documents_folder, lines, run
+from tests.generate.made import RIB, SPAR, TOWN, collection, documents_folder, lines, read, run
+from tests.generate.scripted import Scripted
 
 CONTENTS = {("q1", 3): SPAR, ("q1", 0): TOWN, ("q2", 3): RIB}
 
@@ -130,3 +131,23 @@ def test_no_room_for_finished_requests(tmp_path: Path, tiny_llm: Path, command: 
     made = [path for path in (tmp_path / "whole").rglob("*") if path.is_file() and path.name != "manifest.json"]
     for path in made:
         assert (tmp_path / "out" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
+
+
+def test_no_room_for_a_hundred_thousand_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full after some of them; with room the same command asks for the others alone."""
+    engine = Scripted(lambda request: "how strong is this spar")
+    monkeypatch.setattr("gradir.llm.open_llm", lambda llm, store, *_: engine.behind(store))
+    corpus = lines(tmp_path / "corpus.jsonl", ({"_id": f"d{i}", "text": f"Spar {i} of wood."} for i in range(100_000)))
+    flags: Any = {"prompt": "question", "documents": 0, "min_length": 1}
+    room = 2_000_000
+    with little_room(room), pytest.raises(GradirError, match=r"replies\.jsonl: cannot be written \(File too large\)"):
+        queries(str(corpus), "hf:scripted", tmp_path / "out", **flags)
+    store = tmp_path / "out.requests" / "replies.jsonl"
+    stored = store.read_bytes().count(b"\n")
+    assert not (tmp_path / "out").exists()
+    assert room * 0.9 < store.stat().st_size <= room
+    assert stored < len(engine.asked) < 100_000
+    engine.asked.clear()
+    queries(str(corpus), "hf:scripted", tmp_path / "out", **flags)
+    assert len(engine.asked) == 100_000 - stored
+    assert len(read(tmp_path / "out" / "records.jsonl")) == 100_000
