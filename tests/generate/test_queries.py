@@ -24,6 +24,8 @@ from gradir.errors import GradirError
 from gradir.generate import queries
 from gradir.llm.engine import Group
 from gradir.llm.records import Choice, Reply, Request, Usage
+from tests.generate.made import SPAR, lines
+from tests.generate.scripted import Scripted, shown
 
 FILES = ("queries.jsonl", "qrels/train.tsv", "records.jsonl")
 # The tiny model's letters are as good as chance: an answer that ends at one of them is mostly short, and seldom cut off.
@@ -525,3 +527,17 @@ def test_schemas_of_the_other_records(name: str, good: dict[str, Any]) -> None:
         assert not valid({other: value for other, value in good.items() if other != key})
     for change in ({"grade": 4}, {"format": 2}, {"qid": "a b"}, {"other": 1}):
         assert not valid(good | change)
+
+
+@pytest.mark.parametrize("language", [None, "German"])
+def test_the_language_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str | None) -> None:
+    """What the model is asked; the examples, which are ours and English, say so."""
+    engine = Scripted(lambda request: "welche Last trägt der Holm")
+    monkeypatch.setattr("gradir.llm.open_llm", lambda llm, store, *_: engine.behind(store))
+    corpus = lines(tmp_path / "corpus.jsonl", [{"_id": "d1", "text": SPAR}])
+    queries(str(corpus), "hf:x", tmp_path / "out", "scifact", min_length=1, language=language)
+    [prompt] = map(shown, engine.asked)
+    cue = "Claim in German:" if language else "Claim:"
+    assert prompt.endswith(cue)
+    assert prompt.count("Claim in English: ") == (prompt.count("\nClaim") - 1 if language else 0)
+    assert read_manifest(tmp_path / "out")["config"]["language"] == language
