@@ -150,10 +150,9 @@ def _documents(wanted: Wanted, model: Model, judged: Judged, texts: Texts, count
 def _documents_of_sentences(
     wanted: Wanted, model: Model, documents: Callable[[], Iterator[Document]], texts: Texts, counts: Counter[str]
 ) -> Iterator[Pair]:
-    """Sentences of documents as queries. Grade 3: their document from there on; 2: from the sentence's middle on; 0: another one.
+    """Sentences of documents as queries. Grade 3: their document from there on; 2: what follows in it; 0: another document.
 
-    A text that begins with its query is what a model that copies learns soonest. All are turned, what stands before coming
-    last, and the other document at any word: neither a length nor a beginning in the middle of a sentence tells a grade.
+    A text that begins with its query is what a model that copies learns soonest.
     """
     plan = Plan(wanted.prompt, Sampling(), "query", wanted.grades, 1, False, (), None, wanted.seed)
     fitter = Fitter(model, wanted.prompt, None, "query", wanted.longest_answer)
@@ -161,23 +160,15 @@ def _documents_of_sentences(
     for document in documents():
         whole = as_data(document.contents)
         for sentence in drawn_sentences(wanted, model, document, counts):
-            first = len(whole[: whole.index(sentence)].split())
-            answers = {3: (document.docid, _turned(whole, first))}
-            answers[2] = (document.docid, _turned(whole, first + len(sentence.split()) // 2))
+            _, found, after = whole.partition(sentence)
+            answers = {3: (document.docid, found + after), 2: (document.docid, after.strip())}
             for docid in irrelevant.of(document.docid):
-                answers[0] = (docid, _turned(as_data(texts.contents(docid)), salt(wanted.seed, "turned", sentence)))
+                answers[0] = (docid, as_data(texts.contents(docid)))
             for asked in plan.asked(Source(document.docid, sentence)):
                 docid, text = answers.get(asked.grades[0], ("", ""))
                 if len(text.split()) >= wanted.words[0]:
                     prompt = fitter.fit(plan.values(asked))
                     yield Pair(prompt, _answer(model, text, wanted.longest_answer), "", docid, asked.grades[0])
-
-
-def _turned(text: str, first: int) -> str:
-    """A text from one of its words on, then what stands before; counted on from the beginning where it has fewer words."""
-    words = text.split()
-    first %= max(len(words), 1)
-    return " ".join(words[first:] + words[:first])
 
 
 def _answer(model: Model, whole: str, tokens: int) -> str:

@@ -39,10 +39,9 @@ def pairs(
     what is trained on one split has not seen another's.
 
     Two more kinds teach a new model to copy, which few queries do not; all is drawn by the seed. --kind sentence takes a sentence
-    of a document for its query, in both directions (grade 3: the document from there on, what stands before coming last; 2: from
-    the middle of the sentence on; 0: another document from any of its words on). --kind words, for a prompt of kind
-    queries, shows words of all documents at random, and the answer says them again, beginning at a random place, which cannot
-    be learned but by copying: train on these first.
+    of a document for its query, in both directions (grade 3: the document from there on; 2: what follows in it; 0: another
+    document). --kind words, for a prompt of kind queries, shows words of all documents at random, and the answer says them
+    again, beginning at a random place, which cannot be learned but by copying: train on these first.
 
     Prompts are rendered by the code that gradir generate queries and documents ask with. Only how documents are cut may
     differ: in tokens of --tokenizer, as there; in words, if none is given.
