@@ -18,22 +18,10 @@ import pytest
 from gradir.errors import GradirError
 from gradir.llm import open_llm
 from gradir.llm.records import Request, Sampling
+from tests.llm_live.fault_proxy import FAULTS
 
 REQUESTS = [Request(f"The wing spar {i} was measured", Sampling(max_tokens=6)) for i in range(60)]
-PASSING = (
-    "refuse",
-    "limit",
-    "busy",
-    "error",
-    "late",
-    "cut",
-    "malformed",
-    "list",
-    "nothing",
-    "deep",
-    "digits",
-    "broken",
-)
+PASSING = tuple(fault for fault in FAULTS if fault not in ("empty", "unknown"))
 
 
 def times(proxy, fault=None):
@@ -155,6 +143,7 @@ import sys
 from pathlib import Path
 from gradir.llm import open_llm
 from gradir.llm.records import Request, Sampling
+from tests.llm_live.fault_proxy import FAULTS
 prompts = Path(sys.argv[3]).read_text().splitlines()
 with open_llm("openai:tiny", Path(sys.argv[1]), sys.argv[2], ["concurrency=4"]) as llm:
     replies = llm.ask(Request(prompt, Sampling(max_tokens=6)) for prompt in prompts)
