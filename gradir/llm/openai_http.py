@@ -22,6 +22,7 @@ from gradir.llm.rate import Rate
 _T = TypeVar("_T")
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0  # seconds before the second try, and before any
 _LONGEST_PAUSE = 900.0  # seconds that a server may ask us to wait
+_SHORTEST_KEY = 8  # what is shorter is no secret but a word that stands in for one, and stands in other words too
 _SLOW_TRIES = 2  # what has taken its whole time twice takes it a third time too
 _HERE = ("127.0.0.1", "localhost", "::1")
 _QUIET = 30.0  # seconds between two warnings
@@ -140,7 +141,7 @@ class Server:
     def _failure(self, response: aiohttp.ClientResponse, content: bytes) -> Exception:
         """What an HTTP status other than 200 means."""
         status, said = response.status, complaint(content)
-        if self._key:
+        if self._key and len(self._key) >= _SHORTEST_KEY:
             said = said.replace(self._key, f"${self._key_name}")
         shown = f"HTTP {status}" + (f": {said}" if said else "")
         if status in (401, 403):

@@ -33,6 +33,12 @@ _ALONE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pyserini wants a key in the environment, of whatever kind; the server here wants none."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random Qwen2 with a chat template, which seldom writes pieces of characters.

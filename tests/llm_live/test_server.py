@@ -145,6 +145,12 @@ def test_a_prompt_that_is_too_long_is_an_error_of_its_own(server, open_openai, r
     assert "maximum context length is 2048" in found[1].error
 
 
+def test_a_word_in_the_place_of_a_key_is_left_in_errors(server, open_openai, replies, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "x")  # many set it so, since Pyserini wants one
+    (reply,) = replies(open_openai(server.url), [Request("spar " * 2500)])
+    assert "maximum context length" in reply.error
+
+
 def test_tokens_that_came_from_the_cache_are_counted(ask):
     prompt = f"{uuid.uuid4()}: " + "boundary layer of the wing " * 20
     first, second = (ask(prompt, max_tokens=2).usage for _ in range(2))
