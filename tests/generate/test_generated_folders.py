@@ -151,3 +151,27 @@ def test_no_room_for_a_hundred_thousand_documents(tmp_path: Path, monkeypatch: p
     queries(str(corpus), "hf:scripted", tmp_path / "out", **flags)
     assert len(engine.asked) == 100_000 - stored
     assert len(read(tmp_path / "out" / "records.jsonl")) == 100_000
+
+
+KILLED = """
+import os, signal, sys
+from gradir.generate.__main__ import main
+os.rename = os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("command", ["filter", "audit"])
+def test_kill_nine_when_all_is_written(graded: Path, tmp_path: Path, command: str) -> None:
+    """What is made of a folder is there as a whole, or not at all; the same command makes it again."""
+    words = [command, "--input", str(graded), "--output", str(tmp_path / "out")]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True)
+    assert killed.returncode == -9
+    assert not (tmp_path / "out").exists()
+    make: Any = {"filter": filter_, "audit": audit}[command]
+    for output in ("out", "whole"):
+        make(graded, tmp_path / output)
+    files = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*") if path.is_file()]
+    for name in (name for name in files if name.name != "manifest.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"graded", "out", "whole"}
