@@ -117,7 +117,7 @@ def _number_at(path: Path, value: Any, place: str) -> float:
             raise GradirError(f"{path}: has no '{key}' of '{place}'.{known}")
         found = found[key]
     if not isinstance(found, int | float) or isinstance(found, bool):
-        raise GradirError(f"{path}: '{place}' is no number but {json.dumps(found)[:60]}. Let `at` name a number.")
+        raise GradirError(f"{path}: '{place}' is no number but {json.dumps(found)[:60]}. Name one that is.")
     return float(found)
 
 
