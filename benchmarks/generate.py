@@ -241,8 +241,8 @@ def speed_rows(offline: Offline, model: Path, documents: int, rounds: int, work:
 def _alike(folder: Path, outputs: list[Any], least: float) -> float:
     """The share of stored answers that are texts of `LLM.generate`.
 
-    vLLM in this process is asked the very same: all prompts and texts must be equal. The server counts tokens itself, and long documents
-    are cut a few tokens elsewhere, which is to be mended.
+    vLLM in this process is asked the very same: all prompts and texts must be equal. The server counts tokens itself, and
+    long documents are cut a few tokens elsewhere, which is to be mended.
     """
     lines = folder.with_name(f"{folder.name}.requests").joinpath("replies.jsonl").read_text("utf-8").splitlines()
     replies = [reply for line in lines for reply in json.loads(line)["replies"]]
