@@ -6,7 +6,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -15,11 +15,13 @@ from gradir.errors import GradirError, MissingDependency
 from gradir.llm.engine import Group
 from gradir.llm.options import read_options
 from gradir.llm.records import Reply, Request
-from gradir.llm.tokens import CountedTokens, counter, estimate
+from gradir.llm.tokenizer import Tokenizer
+from gradir.llm.tokens import Estimated
 
 try:
     from gradir.llm.openai_http import RESUMES, NotFound, Refused, Server, Trouble
     from gradir.llm.openai_served import Served, ask_served
+    from gradir.llm.openai_tokens import ServedTokens
     from gradir.llm.openai_wire import Dialect, body_of, path_of, reply_of
     from gradir.llm.rate import Rate
 except ModuleNotFoundError as error:
@@ -123,20 +125,30 @@ class OpenAIEngine:
             )
         return context
 
-    def _counter(self) -> CountedTokens:
+    def _counter(self) -> Tokenizer | ServedTokens | Estimated:
         """The model's own tokenizer if it is at hand, else the server's, else a guess."""
-        if name := self._settings.tokenizer or self._served().tokenizer():
-            return CountedTokens(counter(name))
-        if self._served().vllm:
-            self._server.warn("tokens are counted by the server; with --llm-option tokenizer=NAME it is faster")
-            return CountedTokens(self._count_there)
-        self._server.warn("tokens are estimated from characters; --llm-option tokenizer=NAME counts them")
-        return CountedTokens(estimate)
+        if name := self._settings.tokenizer:
+            return Tokenizer(name)
+        served = self._served()
+        if not served.vllm:
+            self._server.warn("tokens are estimated from characters; --llm-option tokenizer=NAME counts them")
+            return Estimated()
+        there, here = ServedTokens(self._model, self._told), served.tokenizer()
+        if here and self._trusted(here, there):
+            return here
+        self._server.warn("tokens are counted by the server; with --llm-option tokenizer=NAME it is faster")
+        return there
 
-    def _count_there(self, text: str) -> int:
-        body = {"model": self._model, "prompt": text, "add_special_tokens": False}
+    def _trusted(self, here: Tokenizer, there: ServedTokens) -> bool:
+        """Whether the two are equal, or the server does not tell."""
         try:
-            return self._await(self._server.post("/tokenize", body, lambda answer: int(answer["count"])))
+            return there.equal(here)
+        except GradirError:
+            return True
+
+    def _told(self, path: str, body: Mapping[str, Any], read: Callable[[dict[str, Any]], _T]) -> _T:
+        try:
+            return self._await(self._server.post(path, body, read))
         except (Trouble, Refused, NotFound, KeyError, TypeError, ValueError) as error:
             raise GradirError(
                 f"{self._server.url} does not count tokens ({error}). Give --llm-option tokenizer=NAME."
@@ -226,7 +238,7 @@ class OpenAIEngine:
             return 0
         prompt = request.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.content for message in prompt]
-        return sum(map(estimate, texts)) + request.sampling.max_tokens * request.sampling.n
+        return sum(map(Estimated().count, texts)) + request.sampling.max_tokens * request.sampling.n
 
     def _await(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gradir.errors import GradirError, nearest
 from gradir.llm.openai_http import NotFound, Refused, Server, Trouble
+from gradir.llm.tokenizer import Tokenizer
 
 
 class Served(NamedTuple):
@@ -23,23 +24,25 @@ class Served(NamedTuple):
     context: int | None = None
     root: str | None = None
 
-    def tokenizer(self) -> str | None:
-        """The model's `tokenizer.json`, where it lies on this machine too: in its folder or in the hub's cache."""
-        if not self.vllm or not self.root:
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's, where it lies on this machine too: in its folder or in the hub's cache."""
+        try:
+            return Tokenizer(folder) if self.vllm and (folder := self._folder()) else None
+        except GradirError:  # not all of its files are here
             return None
-        inside = Path(self.root) / "tokenizer.json"
-        if inside.is_file():
-            return str(inside)
-        if Path(self.root).is_absolute():
-            return None
+
+    def _folder(self) -> str | None:
+        root = self.root or ""
+        if not root or (Path(root) / "tokenizer.json").is_file() or Path(root).is_absolute():
+            return root or None
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
         try:
-            cached = try_to_load_from_cache(self.root, "tokenizer.json")
+            cached = try_to_load_from_cache(root, "tokenizer.json")
         except HFValidationError:
             return None
-        return cached if isinstance(cached, str) else None
+        return str(Path(cached).parent) if isinstance(cached, str) else None
 
 
 async def ask_served(server: Server, model: str) -> Served:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gradir.errors import GradirError
 from gradir.llm.records import Message
+from gradir.llm.tokens import cut
 from gradir.models.loading import cause
-
-_LONGEST = 16  # characters that a token has at most, mostly; where it does not hold, more text is read
-_MARGIN = 8  # tokens more than are wanted: where the text that is read ends, it is read otherwise
-_BROKEN = "\ufffd"  # what a piece of a character is decoded as
 
 
 class Tokenizer:
@@ -40,8 +36,8 @@ class Tokenizer:
             GradirError: A chat, and the model has no chat template or refuses these roles.
         """
         if isinstance(prompt, str):
-            return self._ids(prompt, special=True)
-        return self._ids(self.chat(prompt), special=False)
+            return self.ids(prompt, special=True)
+        return self.ids(self.chat(prompt))
 
     def chat(self, messages: Sequence[Message]) -> str:
         """The text of a chat as the model's template writes it, up to where the assistant begins."""
@@ -60,44 +56,27 @@ class Tokenizer:
 
     def count(self, text: str) -> int:
         """Tokens of a text, without special ones."""
-        return len(self._ids(text, special=False))
+        return len(self.ids(text))
 
     def cut(self, text: str, tokens: int) -> str:
         """The beginning of a text: whole tokens and whole characters, at most so many tokens when counted alone."""
-        if tokens <= 0:
-            return ""
-        reach = (tokens + _MARGIN) * _LONGEST
-        while (ends := self._ends(text[:reach], tokens)) is None and reach < len(text):
-            reach *= 2
-        if ends is None:
-            return text
-        # it may end in a character of several tokens, or be read otherwise when it stands alone
-        while ends and self.count(text[:ends]) > tokens:
-            ends -= 1
-        return text[:ends]
+        return cut(text, tokens, self.ids, self._decoded)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer's tokens, without special ones. Pieces of a character at its end are left out."""
         text: str = self.backend.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.rstrip(_BROKEN)
+        return text.rstrip("\ufffd")  # what a piece of a character is decoded as
 
     def token(self, token: int) -> str:
         """The text of one token, special ones too."""
-        return str(self.backend.decode([token], clean_up_tokenization_spaces=False))
+        return self._decoded([token])
 
-    def _ids(self, text: str, special: bool) -> list[int]:
+    def ids(self, text: str, special: bool = False) -> list[int]:
+        """Token ids of a text, with or without special ones around it."""
         return list(self.backend(text, add_special_tokens=special, verbose=False).input_ids)
 
-    def _ends(self, text: str, tokens: int) -> int | None:
-        """Where the first `tokens` tokens end, in characters; None where the text has no more than so many."""
-        if not self.backend.is_fast:
-            fitting = bisect_right(range(len(text) + 1), tokens, key=lambda length: self.count(text[:length])) - 1
-            return None if fitting == len(text) else fitting
-        spans = self.backend(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-        if len(spans) <= tokens:
-            return None
-        end: int = spans[tokens - 1][1]
-        return end
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return str(self.backend.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def name_and_revision(model: str) -> tuple[str, str | None]:

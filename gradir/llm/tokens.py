@@ -1,53 +1,62 @@
-"""Counting and cutting by tokens where the model itself is somewhere else."""
+"""Cutting by tokens: one way for a tokenizer at hand and for one at a server, so that both cut a text at the same place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
-from gradir.errors import GradirError
+_LONGEST = 16  # characters that a token has at most, mostly; where it does not hold, more text is read
+_MARGIN = 8  # tokens more than are wanted: where the text that is read ends, it is read otherwise
+_BROKEN = "\ufffd"  # what a piece of a character is decoded as
 
-_CACHED = 4096  # texts whose number of tokens is kept
+
+def cut(text: str, tokens: int, ids: Callable[[str], Sequence[int]], decode: Callable[[Sequence[int]], str]) -> str:
+    """The beginning of a text: whole tokens and whole characters, at most so many tokens when counted alone.
+
+    Args:
+        text: Of any length; no more of it is read than is needed.
+        tokens: Most tokens.
+        ids: Token ids of a text, without special ones.
+        decode: Their text, special ones too. Where it is not what was written (composed characters, say), the cut is between
+            any two characters.
+    """
+    if tokens <= 0:
+        return ""
+    reach = (tokens + _MARGIN) * _LONGEST
+    while len(read := ids(text[:reach])) <= tokens and reach < len(text):
+        reach *= 2
+    if len(read) <= tokens:
+        return text
+    beginning = _beginning(text, decode(read[:tokens]))
+    if beginning is None:
+        return longest(text[:reach], tokens, lambda part: len(ids(part)))
+    while beginning and len(ids(beginning)) > tokens:  # it may be read otherwise when it stands alone
+        beginning = beginning[:-1]
+    return beginning
 
 
-class CountedTokens:
-    """Cuts by anything that counts."""
+def _beginning(text: str, decoded: str) -> str | None:
+    """What was decoded, without the pieces of a character at its end; None if the text does not begin so."""
+    while not text.startswith(decoded) and decoded.endswith(_BROKEN):
+        decoded = decoded[:-1]
+    return decoded if text.startswith(decoded) else None
 
-    def __init__(self, count: Callable[[str], int]):
-        self.count = lru_cache(_CACHED)(count)
+
+def longest(text: str, tokens: int, count: Callable[[str], int]) -> str:
+    """A beginning that has at most so many tokens, and with one more character would have more; or the whole text."""
+    if count(text) <= tokens:
+        return text
+    return text[: bisect_right(range(len(text)), tokens, key=lambda length: count(text[:length])) - 1]
+
+
+class Estimated:
+    """Counts and cuts where nobody knows the model's tokens."""
+
+    def count(self, text: str) -> int:
+        """Tokens that a text hardly exceeds: one for three ASCII characters, two for any other character."""
+        plain = sum(character.isascii() for character in text)
+        return -(-plain // 3) + 2 * (len(text) - plain)
 
     def cut(self, text: str, tokens: int) -> str:
-        """A beginning that has at most so many tokens, and with one more character would have more; or the whole text."""
-        if self.count(text) <= tokens:
-            return text
-        low, high = 0, len(text)  # the first `low` characters fit, the first `high` do not
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.count(text[:middle]) <= tokens else (low, middle)
-        return text[:low]
-
-
-def estimate(text: str) -> int:
-    """Tokens that a text hardly exceeds: one for three ASCII characters, two for any other character."""
-    plain = sum(character.isascii() for character in text)
-    return -(-plain // 3) + 2 * (len(text) - plain)
-
-
-def counter(name: str) -> Callable[[str], int]:
-    """Counts by the tokenizer of a folder, of a `tokenizer.json`, or of a model on the hub.
-
-    Raises:
-        GradirError: There is none of that name.
-    """
-    from tokenizers import Tokenizer
-
-    path = Path(name) / "tokenizer.json" if Path(name).is_dir() else Path(name)
-    try:
-        tokenizer = Tokenizer.from_file(str(path)) if path.exists() else Tokenizer.from_pretrained(name)
-    except Exception as error:  # noqa: BLE001  what the library raises has no class of its own
-        raise GradirError(
-            f"tokenizer={name}: no tokenizer ({error}). Name a model on the hub, or a folder with tokenizer.json."
-        ) from None
-    tokenizer.no_truncation()
-    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+        """The longest beginning of at most so many tokens."""
+        return longest(text, tokens, self.count) if tokens > 0 else ""

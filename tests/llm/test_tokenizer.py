@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from gradir.llm.records import Message
 from gradir.llm.tokenizer import Tokenizer
+from gradir.llm.tokens import Estimated
 
 PIECES = [
     "The wing spar",
@@ -56,30 +58,49 @@ def test_a_character_in_pieces_is_in_or_out(tokenizer: Tokenizer) -> None:
     assert [tokenizer.cut("The 🚀 x", n) for n in range(1, 6)] == ["The", "The ", "The ", "The 🚀", "The 🚀 "]
 
 
+@settings(deadline=None, max_examples=300)
+@given(text=TEXTS, tokens=st.integers(0, 60))
+def test_a_cut_is_where_the_last_token_ends(tokenizer: Tokenizer, text: str, tokens: int) -> None:
+    """The oracle is where the tokenizer's offsets say that its tokens are."""
+    if unicodedata.normalize("NFC", text) != text:
+        return
+    spans = tokenizer.backend(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+    if len(spans) <= tokens:
+        assert tokenizer.cut(text, tokens) == text
+        return
+    end = min(spans[tokens - 1][1], spans[tokens][0]) if tokens else 0
+    while tokenizer.count(text[:end]) > tokens:
+        end -= 1
+    assert tokenizer.cut(text, tokens) == text[:end]
+
+
+def test_where_characters_are_composed_a_cut_is_between_any_two(tokenizer: Tokenizer) -> None:
+    text = "Cafe\u0301 " * 20
+    for tokens in range(1, tokenizer.count(text)):
+        cut = tokenizer.cut(text, tokens)
+        assert tokenizer.count(cut) <= tokens < tokenizer.count(text[: len(cut) + 1])
+
+
 def test_long_texts_are_cut_without_reading_all_of_them(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    backend = tokenizer.backend
+    read, whole = list[int](), tokenizer.ids
 
-    class Recorded:
-        is_fast = True
+    def ids(text: str, special: bool = False) -> list[int]:
+        read.append(len(text))
+        return whole(text, special)
 
-        def __call__(self, text: str, **options: Any) -> Any:
-            read.append(len(text))
-            return backend(text, **options)
-
-    monkeypatch.setattr(tokenizer, "backend", Recorded())
+    monkeypatch.setattr(tokenizer, "ids", ids)
     assert tokenizer.cut("The wing spar " * 50_000, 3) == "The wing spar"
+    assert tokenizer.cut("Cafe\u0301 " * 50_000, 3).startswith("Ca")
     assert max(read) < 1000
     blanks = " " * 500 + "x"  # tokens longer than thought: more is read
     assert tokenizer.cut(blanks, tokenizer.count(blanks)) == blanks
 
 
-def test_slow_tokenizers_cut_alike(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "The wing spar 🚀 grade 日本語"
-    fast = [tokenizer.count(tokenizer.cut(text, n)) for n in range(16)]
-    monkeypatch.setattr(type(tokenizer.backend), "is_fast", False)
-    slow = [tokenizer.count(tokenizer.cut(text, n)) for n in range(16)]
-    assert all(0 <= b - a <= 1 for a, b in zip(fast, slow, strict=True))
+@given(text=st.text(), tokens=st.integers(-1, 60))
+def test_an_estimated_cut_is_the_longest_that_fits(text: str, tokens: int) -> None:
+    guess = Estimated()
+    fitting = [length for length in range(len(text) + 1) if guess.count(text[:length]) <= tokens]
+    assert guess.cut(text, tokens) == text[: max(fitting, default=0)]
 
 
 def test_decoding_leaves_out_pieces_at_the_end(tokenizer: Tokenizer) -> None:

@@ -44,7 +44,8 @@ class FaultProxy:
         fault: Called with the number of the request (from 0) and its body; "" passes it on.
         answer: Called with the body of a request; what it returns takes the place of the model's text. None leaves that.
         seen: All requests for an answer.
-        bare: Tell of the models no more than their names and lengths.
+        counted: Questions about tokens.
+        card: What is told of a model, from what the server tells of it.
     """
 
     def __init__(self, upstream: str, port: int):
@@ -52,7 +53,8 @@ class FaultProxy:
         self.fault: Callable[[int, dict[str, Any]], str] = lambda number, body: ""
         self.answer: Callable[[dict[str, Any]], str | None] = lambda body: None
         self.seen: list[Seen] = []
-        self.bare = False
+        self.counted = 0
+        self.card: Callable[[dict[str, Any]], dict[str, Any]] = lambda told: told
         self.url = f"http://127.0.0.1:{port}/v1"
         self.most = self._now = 0  # requests at a time
         self._loop = asyncio.new_event_loop()
@@ -90,6 +92,7 @@ class FaultProxy:
             body = json.loads(content)
             fault = self.fault(len(self.seen), body)
             self.seen.append(Seen(body, request.headers.get("Authorization"), fault))
+        self.counted += request.path.endswith("tokenize")
         self._now += 1
         self.most = max(self.most, self._now)
         try:
@@ -136,9 +139,8 @@ class FaultProxy:
             for choice in value["choices"]:
                 choice |= {"finish_reason": "abort"} if fault == "broken" else {"text": ""}
             body = json.dumps(value).encode()
-        if self.bare and request.path.endswith("/models"):
-            told = [{key: one[key] for key in ("id", "max_model_len", "owned_by")} for one in json.loads(body)["data"]]
-            body = json.dumps({"data": told}).encode()
+        if request.path.endswith("/models"):
+            body = json.dumps({"data": [self.card(one) for one in json.loads(body)["data"]]}).encode()
         return web.Response(status=status, body=body, content_type="application/json")
 
 

@@ -96,16 +96,22 @@ def equal(ours: Path, theirs: Path) -> None:
         assert mine["measured"][tokens] == yours["measured"][tokens]
 
 
+@pytest.mark.parametrize(("words", "truncated"), [((), 1), (("--document-tokens", 7), 22)])
 def test_all_engines_write_the_same_queries(
-    queries: Callable[..., Path], server: Any, tiny_llm: Path, vllm_alone: None
+    words: tuple[object, ...],
+    truncated: int,
+    queries: Callable[..., Path],
+    server: Any,
+    tiny_llm: Path,
+    vllm_alone: None,
 ) -> None:
-    served = queries("served", "openai:tiny", "--base-url", server.url)
+    served = queries("served", "openai:tiny", "--base-url", server.url, *words)
     finishes = Counter(one["finish"] for one in read(served / "records.jsonl"))
     assert min(finishes["stop"], finishes["length"]) > 3
-    assert read_manifest(served)["counts"]["truncated"] == 1
-    equal(queries("hf", f"hf:{tiny_llm}", "--llm-option", *HF), served)
+    assert read_manifest(served)["counts"]["truncated"] == truncated
+    equal(queries("hf", f"hf:{tiny_llm}", *words, "--llm-option", *HF), served)
     options = *VLLM, f"max_model_len={CONTEXT}"
-    equal(queries("vllm", f"vllm:{tiny_llm}", "--llm-option", *options), served)
+    equal(queries("vllm", f"vllm:{tiny_llm}", *words, "--llm-option", *options), served)
 
 
 def test_the_token_that_ends_an_answer_is_returned_and_left_out(

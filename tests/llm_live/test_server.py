@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from gradir.errors import GradirError
 from gradir.llm import open_llm
 from gradir.llm.records import Message, Request, Sampling
+from gradir.llm.tokenizer import Tokenizer
 
+TO_CUT = (
+    "The wing spar",
+    "",
+    "{}\n\n  x",
+    "Straße, café, 日本語 🚀🚀",
+    "The spatial-merge of m×m blocks, (numpy.random.Generator) are  passed;\n\tdon't 12345\r\n" * 6,
+    "Cafe\u0301 de\u0301ja\u0300 vu " * 9,  # the tokenizer composes these characters
+    "👩‍👩‍👧 日本 \ufffd 🚀x🚀 " * 9,
+    " " * 300 + "spar",
+)
 PROMPT = "The wing spar was measured at"
 CHAT = (Message("system", "Write a query."), Message("user", "The boundary layer"))
 GRADES = ("0", "1", "2", "3")
@@ -50,8 +63,6 @@ def test_a_completion_is_the_servers(ask, server):
 
 
 def test_a_chat_is_its_template_completed(ask, tiny_llm):
-    from transformers import AutoTokenizer
-
     messages = [message._asdict() for message in CHAT]
     tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -160,24 +171,50 @@ def test_tokens_that_came_from_the_cache_are_counted(ask):
     assert first.prompt == second.prompt
 
 
-@pytest.mark.parametrize("way", ["local", "server", "option"])
-def test_counting_and_cutting(way, proxy, server, open_openai, tiny_llm):
-    from transformers import AutoTokenizer
+@pytest.fixture
+def other_tokenizer(tiny_llm, tmp_path):
+    """The model's folder with a tokenizer that takes texts apart in another way."""
+    folder = Path(shutil.copytree(tiny_llm, tmp_path / "other"))
+    told = json.loads((folder / "tokenizer.json").read_text())
+    told["model"]["merges"] = told["model"]["merges"][:100]
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    return folder
 
-    proxy.bare = True
-    options = {"tokenizer": tiny_llm} if way == "option" else {}
-    engine = open_openai(server.url if way == "local" else proxy.url, **options)
-    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
-    for text in ("The wing spar", "Straße, café, 日本語 🚀🚀", "", "{}\n\n  x"):
-        length = len(tokenizer(text, add_special_tokens=False).input_ids)
+
+@pytest.mark.parametrize("way", ["local", "server", "option", "misled"])
+def test_counting_and_cutting(way, proxy, open_openai, tiny_llm, other_tokenizer):
+    """Wherever the tokens are known from, they are those of the model, and a text is cut where the other engines cut it."""
+    if way == "server":
+        proxy.card = lambda told: {key: told[key] for key in ("id", "max_model_len", "owned_by")}
+    if way == "misled":
+        proxy.card = lambda told: {**told, "root": str(other_tokenizer)}
+    engine = open_openai(proxy.url, **({"tokenizer": tiny_llm} if way == "option" else {}))
+    there, tokenizer = proxy.counted, Tokenizer(str(tiny_llm))
+    backend = AutoTokenizer.from_pretrained(tiny_llm)
+    for text in TO_CUT:
+        length = len(backend(text, add_special_tokens=False).input_ids)
         assert engine.count(text) == length
-        for most in range(length + 2):
+        for most in {*range(9), *range(9, length + 2, 7), length - 1, length, length + 1}:
             cut = engine.cut(text, most)
+            assert cut == tokenizer.cut(text, most)
             assert text.startswith(cut)
-            assert engine.count(cut) <= most
-            if cut != text:
-                assert engine.count(text[: len(cut) + 1]) > most
+            assert engine.count(cut) <= max(most, 0)
     assert engine.context == 2048
+    assert (proxy.counted > there + 10) == (way in ("server", "misled"))
+
+
+def test_what_the_server_counts_is_the_models_own(server, open_openai, tiny_llm, tmp_path):
+    """A tokenizer.json is read by transformers in its own way, of which the file alone says nothing."""
+    from tokenizers import Tokenizer as File
+
+    folder = Path(shutil.copytree(tiny_llm, tmp_path / "written-otherwise"))
+    told = json.loads((folder / "tokenizer.json").read_text())
+    told["normalizer"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    engine, text = open_openai(server.url, tokenizer=folder), "Cafe\u0301"
+    ids = raw(server, "/tokenize", prompt=text, add_special_tokens=False)["tokens"]
+    assert engine.count(text) == len(ids)
+    assert len(File.from_file(str(folder / "tokenizer.json")).encode(text).ids) > len(ids)  # else this shows nothing
 
 
 def test_it_equals_transformers(server, open_openai, replies, tiny_llm):
