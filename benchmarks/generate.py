@@ -239,7 +239,7 @@ def speed_rows(offline: Offline, model: Path, documents: int, rounds: int, work:
 
 
 def _alike(folder: Path, outputs: list[Any]) -> float:
-    """The share of stored answers that are texts of `LLM.generate`; the prompts must be as many tokens."""
+    """The share of stored answers that are texts of `LLM.generate`: the same work, but for last digits of sums."""
     lines = folder.with_name(f"{folder.name}.requests").joinpath("replies.jsonl").read_text("utf-8").splitlines()
     replies = [reply for line in lines for reply in json.loads(line)["replies"]]
     read, wanted = sum(reply["usage"][0] for reply in replies), sum(len(one.prompt_token_ids) for one in outputs)
@@ -247,7 +247,10 @@ def _alike(folder: Path, outputs: list[Any]) -> float:
         raise SystemExit(f"{folder.name}: prompts of {read:,} tokens, LLM.generate's have {wanted:,}")
     found = Counter(reply["choices"][0]["text"] for reply in replies)
     expected = Counter(one.outputs[0].text for one in outputs)
-    return (found & expected).total() / expected.total()
+    share = (found & expected).total() / expected.total()
+    if share < 0.99 or found.total() != expected.total():
+        raise SystemExit(f"{folder.name}: {1 - share:.1%} of {found.total():,} texts are not LLM.generate's")
+    return share
 
 
 def order_row(offline: Offline, rounds: int) -> Row:

@@ -10,7 +10,10 @@ from gradir.llm.tokenizer import Tokenizer
 from gradir.llm.tokens import cut
 
 # What tokenizers of equal vocabularies take apart differently: digits, code, runs of blanks, characters written in two ways.
-_PROBE = "The measurements were taken at speed: m×m spatial-merge_blocks(0:12345) don't  \n\n\tx\u00a0e\u0301 Straße 日本語 🚀\r\n  DON'T {}..."
+_PROBE = (
+    "The measurements were taken at speed: m×m spatial-merge_blocks(0:12345) don't  \n\n\tx\u00a0e\u0301 Straße 日本語 🚀\r\n"
+    "  DON'T {}..."
+)
 _KEPT = 1024  # texts whose tokens are kept
 
 
