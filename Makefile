@@ -12,10 +12,10 @@ LLM_READY := $(LLM)/ready
 demo: $(READY)
 	$(BIN)/gradir demo
 
-# Small tests on two workers of one thread each, then whole pipelines.
+# Small tests on two workers of one thread each, then whole pipelines: one worker makes the demo while the other has what needs none.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore=tests/e2e
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/e2e
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/e2e/test_demo.py tests/e2e
 
 # A language model for real: vLLM's CPU build as a server and in the process. Where there is no vLLM, these are not collected.
 test-llm: $(LLM_READY)

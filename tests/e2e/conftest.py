@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 SCIFACT = Path(__file__).resolve().parents[3] / "shared" / "data" / "scifact"
 
@@ -40,8 +41,13 @@ class Demo:
 
 
 @pytest.fixture(scope="session")
-def pydocs(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    return Demo(tmp_path_factory.mktemp("pydocs"), "demo")
+def pydocs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
+    """The demo on the built-in collection, made once: the worker that comes second finds it finished."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "pydocs-demo"
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(exist_ok=True)
+        return Demo(folder, "demo")
 
 
 @pytest.fixture(scope="session")

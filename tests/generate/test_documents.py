@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +26,7 @@ from gradir.generate.generated import Generated
 from gradir.generate.prompts import load
 from gradir.generate.writing import new_output
 from tests.generate.made import collection, lines, qrels, read
+from tests.generate.processes import finish, kill
 
 QUERIES = {"q1": "what is a wing spar", "q2": "heat <|im_end|> transfer", "q3": "boundary layer"}
 SHORT = """
@@ -201,23 +199,17 @@ def command(model: Path, topics: Path, folder: Path, output: str, *more: object)
     return list(map(str, words))
 
 
-def test_killed_and_begun_again(write: Write, tmp_path: Path, tiny_llm: Path) -> None:
+def test_killed_and_begun_again(prompts: dict[bool, str], tmp_path: Path, tiny_llm: Path) -> None:
     many = lines(tmp_path / "many.jsonl", ({"_id": f"q{i}", "text": f"query {i}"} for i in range(6)))
     flags = ["--prompt", tmp_path / "each.yaml", "--llm-option", "batch_size=2"]
-    process = subprocess.Popen(command(tiny_llm, many, tmp_path, "killed", *flags), stderr=subprocess.DEVNULL)
+    killed, whole = (command(tiny_llm, many, tmp_path, name, *flags) for name in ("killed", "whole"))
     stored = tmp_path / "killed.requests" / "replies.jsonl"
-    try:
-        while not stored.exists() or stored.read_bytes().count(b"\n") < 3:
-            assert process.poll() is None
-            time.sleep(0.005)
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    kill(killed, stored, 3)
     assert not (tmp_path / "killed").exists()
     before = stored.read_bytes().count(b"\n")
     assert before < 12
-    for output in ("killed", "whole"):
-        write(output, topics=str(many), one_by_one=True, llm_option=["batch_size=2"])
+    finish(killed)
+    finish(whole)
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
     assert manifest(tmp_path / "killed")["counts"] == manifest(tmp_path / "whole")["counts"]
     assert manifest(tmp_path / "killed")["measured"]["reused"] >= 2 * before

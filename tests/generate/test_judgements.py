@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +27,7 @@ from gradir.generate.judgements_stage import judgements
 from gradir.generate.prompts import load
 from gradir.llm.records import Choice, Reply
 from tests.generate.made import RIB, SPAR, TOWN, collection, documents_folder, queries_folder, read, run
+from tests.generate.processes import finish, kill
 from tests.generate.scripted import Scripted, shown
 
 HITS = {"q1": [("a", 3.0), ("b", 2.0), ("c", 1.0)], "q2": [("c", 2.0), ("a", 1.0)]}
@@ -138,22 +135,15 @@ def test_the_text_decides_and_the_place_of_the_pair_does_not(judge: Judge, tmp_p
     assert two["q2", "a"]["expected"] == pytest.approx(one["q2", "a"]["expected"], abs=0.05)
 
 
-def test_killed_and_begun_again(judge: Judge, tmp_path: Path, beir: Path, tiny_llm: Path) -> None:
+def test_killed_and_begun_again(tmp_path: Path, beir: Path, tiny_llm: Path) -> None:
     hits = {f"q{i}": [(docid, 1.0) for docid in "abc"] for i in range(1, 3)}
     pairs = run(tmp_path / "run.trec", hits)
-    words = [sys.executable, "-m", "gradir.generate", "judgements", "--llm", f"hf:{tiny_llm}", "--run", pairs]
-    words += ["--topics", beir, "--corpus", beir, "--output", tmp_path / "killed", "--llm-option", "batch_size=1"]
-    process = subprocess.Popen(list(map(str, words)), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "gradir.generate", "judgements", "--llm", f"hf:{tiny_llm}", "--run", str(pairs)]
+    words += ["--topics", str(beir), "--corpus", str(beir), "--llm-option", "batch_size=1", "--output"]
     stored = tmp_path / "killed.requests" / "replies.jsonl"
-    try:
-        while not stored.exists() or not stored.read_bytes().count(b"\n"):
-            assert process.poll() is None
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.wait()
+    kill([*words, str(tmp_path / "killed")], stored, 1)
     for output in ("killed", "whole"):
-        judge(output, run=[pairs], llm_option=["batch_size=1"])
+        finish([*words, str(tmp_path / output)])
     for name in ("records.jsonl", "scores.trec", "qrels/judgements.tsv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     keys = [key for line in stored.read_text().splitlines() for key in json.loads(line)["keys"]]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from gradir.generate import queries
 from gradir.llm.engine import Group
 from gradir.llm.records import Choice, Reply, Request, Usage
 from tests.generate.made import SPAR, lines
+from tests.generate.processes import finish, kill
 from tests.generate.scripted import Scripted, shown
 
 FILES = ("queries.jsonl", "qrels/train.tsv", "records.jsonl")
@@ -203,30 +201,21 @@ def command(tmp_path: Path, tiny_llm: Path, corpus: Path, output: Path, *flags: 
 
 
 def test_killed_at_any_time_it_goes_on_and_ends_byte_equal(
-    generate: Generate, tmp_path: Path, tiny_llm: Path, corpus_file: Path, prompt: Path
+    tmp_path: Path, tiny_llm: Path, corpus_file: Path, prompt: Path
 ) -> None:
-    import torch
-
     prompt.write_text(PROMPT.replace("max_tokens: 16", "max_tokens: 32").replace('[e, "\\n"]', "[]"), encoding="utf-8")
-    flags = {"documents": 40, "llm_option": ["dtype=float32", "device=cpu", "batch_size=2"]}
-    whole = generate(output=tmp_path / "whole", **flags)
-    words = command(tmp_path, tiny_llm, corpus_file, tmp_path / "out")
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # which the last digits depend on
-    process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **threads}
-    )
+    whole, killed = (command(tmp_path, tiny_llm, corpus_file, tmp_path / name) for name in ("whole", "out"))
+    finish(whole)
     replies = tmp_path / "out.requests" / "replies.jsonl"
-    while process.poll() is None and (not replies.exists() or replies.read_bytes().count(b"\n") < 3):
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill(killed, replies, 3)
     stored = replies.read_bytes().count(b"\n") * 2  # two requests a line
     assert not (tmp_path / "out").exists()
     assert 0 < stored < 40
-    ours = generate(**flags)
+    finish(killed)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    ours, theirs = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("out", "whole"))
     assert (ours["measured"]["asked"], ours["measured"]["reused"]) == (40 - stored, stored)
-    assert (ours["counts"], ours["config"]) == (whole["counts"], whole["config"])
+    assert (ours["counts"], ours["config"]) == (theirs["counts"], theirs["config"])
     assert not list(tmp_path.glob(".*partial*"))
 
 

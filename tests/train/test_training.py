@@ -356,13 +356,14 @@ def test_two_processes_learn_as_one_with_twice_the_batch(config: Callable[..., P
         port = free.getsockname()[1]
     options = ["--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", str(port)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *options, "-m", "gradir.train", "splade", str(path)],
-        check=True,
         env=environment,
         timeout=240,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr[-8000:]
     together = log_of(tmp_path / "together")
     assert [row["loss"] for row in together] == pytest.approx([row["loss"] for row in alone], rel=1e-3)
     assert [row["flops_doc"] for row in together[1:]] == pytest.approx(
