@@ -131,7 +131,7 @@ class HFEngine:
 
         name, revision = name_and_revision(self._name)
         try:
-            config = AutoConfig.from_pretrained(name, revision=revision).get_text_config()
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False).get_text_config()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise GradirError(f"{self._name}: no language model can be loaded ({cause(error)}).") from None
         most: int | None = getattr(config, "max_position_embeddings", None)
@@ -172,7 +172,7 @@ class HFEngine:
         transformers.utils.logging.disable_progress_bar()
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                name, revision=revision, dtype=dtype, use_safetensors=True
+                name, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise GradirError(f"{self._name}: cannot be loaded ({cause(error)}).") from None

@@ -134,9 +134,15 @@ class OpenAIEngine:
             self._server.warn("tokens are estimated from characters; --llm-option tokenizer=NAME counts them")
             return Estimated()
         there, here = ServedTokens(self._model, self._told), served.tokenizer()
-        if here and self._trusted(here, there):
+        if here is None:
+            self._server.warn("tokens are counted by the server; with --llm-option tokenizer=NAME it is faster")
+            return there
+        if self._trusted(here, there):
             return here
-        self._server.warn("tokens are counted by the server; with --llm-option tokenizer=NAME it is faster")
+        self._server.warn(
+            f"{here.name} on this machine splits texts otherwise than the server (another model, or another release of"
+            " transformers), so the server counts the tokens; with the server's own releases here it is faster"
+        )
         return there
 
     def _trusted(self, here: Tokenizer, there: ServedTokens) -> bool:

@@ -32,9 +32,11 @@ class Served(NamedTuple):
             return None
 
     def _folder(self) -> str | None:
-        root = self.root or ""
-        if not root or (Path(root) / "tokenizer.json").is_file() or Path(root).is_absolute():
-            return root or None
+        root = self.root
+        if not root or Path(root).is_dir():
+            return root
+        if Path(root).is_absolute():  # a folder of the server's machine
+            return None
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 

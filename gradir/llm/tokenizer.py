@@ -15,17 +15,23 @@ from gradir.models.loading import cause
 class Tokenizer:
     """The tokenizer of a folder or of a model on the hub (`NAME` or `NAME@REVISION`).
 
+    Args:
+        model: Its name.
+        trust_remote_code: Run the code that comes with it. Else nobody is asked, and a tokenizer that needs it is refused.
+
     Raises:
         GradirError: There is none, or it cannot be loaded.
     """
 
-    def __init__(self, model: str):
+    def __init__(self, model: str, trust_remote_code: bool = False):
         from transformers import AutoTokenizer
 
         self.name = model
         name, revision = name_and_revision(model)
         try:
-            self.backend: Any = AutoTokenizer.from_pretrained(name, revision=revision)
+            self.backend: Any = AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=trust_remote_code
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise GradirError(f"{model}: its tokenizer cannot be loaded ({cause(error)}). {_FIX}") from None
 

@@ -119,7 +119,8 @@ class VLLMEngine:
 
     def _tokens(self) -> Tokenizer:
         if self._tokenizer is None:
-            self._tokenizer = Tokenizer(self._options.get("tokenizer", self._name))
+            trusted = self._options.get("trust_remote_code") is True
+            self._tokenizer = Tokenizer(self._options.get("tokenizer", self._name), trusted)
         return self._tokenizer
 
     def _llm(self) -> LLM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -141,3 +142,28 @@ def test_a_template_that_refuses(tiny_llm: Path, tmp_path: Path, raises_error: C
 def test_no_tokenizer(tmp_path: Path, raises_error: Callable[..., Any]) -> None:
     with raises_error(str(tmp_path), "tokenizer cannot be loaded"):
         Tokenizer(str(tmp_path))
+
+
+def test_code_of_a_model_is_not_run_and_nobody_is_asked_to(
+    tiny_llm: Path, tmp_path: Path, raises_error: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gradir.llm.hf_engine import open_engine
+
+    folder, ran = Path(shutil.copytree(tiny_llm, tmp_path / "theirs")), tmp_path / "ran"
+    (folder / "theirs.py").write_text(
+        f"from pathlib import Path\nPath({str(ran)!r}).touch()\nclass Tokenizer: ...\nclass Config: ...\n"
+    )
+    told = {
+        "config.json": {"AutoConfig": "theirs.Config"},
+        "tokenizer_config.json": {"AutoTokenizer": ["theirs.Tokenizer", None]},
+    }
+    for name, mapped in told.items():
+        value = json.loads((folder / name).read_text()) | {"auto_map": mapped}
+        value |= {"model_type": "theirs"} if name == "config.json" else {"tokenizer_class": "Theirs"}
+        (folder / name).write_text(json.dumps(value))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with raises_error(str(folder), "tokenizer cannot be loaded"):
+        Tokenizer(str(folder))
+    with raises_error(str(folder), "cannot be loaded"):
+        open_engine(str(folder), None, {"device": "cpu"})
+    assert not ran.exists()

@@ -181,14 +181,19 @@ def other_tokenizer(tiny_llm, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("way", ["local", "server", "option", "misled"])
-def test_counting_and_cutting(way, proxy, open_openai, tiny_llm, other_tokenizer):
+@pytest.mark.parametrize("way", ["local", "server", "elsewhere", "option", "misled"])
+def test_counting_and_cutting(way, proxy, open_openai, tiny_llm, other_tokenizer, capsys):
     """Wherever the tokens are known from, they are those of the model, and a text is cut where the other engines cut it."""
     if way == "server":
         proxy.card = lambda told: {key: told[key] for key in ("id", "max_model_len", "owned_by")}
+    if way == "elsewhere":
+        proxy.card = lambda told: {**told, "root": "/folder/of/another/machine"}
     if way == "misled":
         proxy.card = lambda told: {**told, "root": str(other_tokenizer)}
     engine = open_openai(proxy.url, **({"tokenizer": tiny_llm} if way == "option" else {}))
+    said = capsys.readouterr().err
+    assert ("tokens are counted by the server" in said) == (way in ("server", "elsewhere"))
+    assert (f"{other_tokenizer} on this machine splits texts otherwise" in said) == (way == "misled")
     there, tokenizer = proxy.counted, Tokenizer(str(tiny_llm))
     backend = AutoTokenizer.from_pretrained(tiny_llm)
     for text in TO_CUT:
@@ -200,7 +205,7 @@ def test_counting_and_cutting(way, proxy, open_openai, tiny_llm, other_tokenizer
             assert text.startswith(cut)
             assert engine.count(cut) <= max(most, 0)
     assert engine.context == 2048
-    assert (proxy.counted > there + 10) == (way in ("server", "misled"))
+    assert (proxy.counted > there + 10) == (way in ("server", "elsewhere", "misled"))
 
 
 def test_what_the_server_counts_is_the_models_own(server, open_openai, tiny_llm, tmp_path):
